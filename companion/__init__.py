@@ -1,0 +1,26 @@
+"""Dropout, done right: the package behind the book.
+
+Each room is one subject. The core needs NumPy alone and is imported at once::
+
+    masks      draws which units are kept
+    standard   dropout as first published: scale at test time
+    inverted   dropout as every framework does it now: scale in training
+    network    a small multilayer perceptron that trains with either one
+    claims     a sentence, the measured value, the bound it must keep
+
+The other rooms (``data``, ``plots``) are imported when they are first used.
+"""
+
+import importlib
+from types import ModuleType
+
+from companion import claims, inverted, masks, network, standard
+
+__version__ = "0.1.0"
+__all__ = ["claims", "data", "inverted", "masks", "network", "plots", "standard"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f"companion.{name}")
+    raise AttributeError(f"module 'companion' has no attribute {name!r}")

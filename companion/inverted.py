@@ -1,0 +1,154 @@
+"""Inverted dropout: scale the kept units by ``1 / (1 - p)`` in training, do nothing after it."""
+
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from companion.masks import Rng, bernoulli_mask, check_floating, check_probability, select
+
+Mask = npt.NDArray[np.bool_]
+
+
+@overload
+def dropout(
+    x: npt.ArrayLike,
+    p: float,
+    *,
+    training: bool = True,
+    rng: Rng = None,
+    shared_axes: int | Sequence[int] = (),
+    mask: Mask | None = None,
+    return_mask: Literal[False] = False,
+) -> npt.NDArray: ...
+
+
+@overload
+def dropout(
+    x: npt.ArrayLike,
+    p: float,
+    *,
+    training: bool = True,
+    rng: Rng = None,
+    shared_axes: int | Sequence[int] = (),
+    mask: Mask | None = None,
+    return_mask: Literal[True],
+) -> tuple[npt.NDArray, Mask | None]: ...
+
+
+def dropout(
+    x: npt.ArrayLike,
+    p: float,
+    *,
+    training: bool = True,
+    rng: Rng = None,
+    shared_axes: int | Sequence[int] = (),
+    mask: Mask | None = None,
+    return_mask: bool = False,
+) -> npt.NDArray | tuple[npt.NDArray, Mask | None]:
+    """Drop each unit with probability `p` and scale the others by ``1 / (1 - p)``.
+
+    The mean of every unit over the masks is the unit itself, so that nothing is left to do at
+    test time; the variance is ``x**2 * p / (1 - p)``.
+
+    Parameters
+    ----------
+    x : array_like of float16, float32 or float64
+        Activations, any shape. Not written to.
+    p : float
+        The drop probability (not the keep probability!), in [0, 1].
+    training : bool
+        If False, return `x` as it is and draw nothing.
+    rng : numpy.random.Generator, int or None
+        See `companion.masks.bernoulli_mask`.
+    shared_axes : int or sequence of int
+        Axes along which one draw is shared.
+    mask : numpy.ndarray of bool, optional
+        A mask to replay, True where kept; it must broadcast to `x`. Nothing is drawn.
+    return_mask : bool
+        Return ``(y, mask)``, for `dropout_backward`.
+
+    Returns
+    -------
+    y : numpy.ndarray
+        Shape and dtype of `x`. Where nothing is dropped it is `x` itself, not a copy.
+    mask : numpy.ndarray of bool or None
+        Only with `return_mask`. None where nothing was dropped.
+
+    Raises
+    ------
+    ValueError
+        If `p` is outside [0, 1] or NaN, an axis is out of range, or `mask` does not fit.
+    TypeError
+        If `p` is not a real number, `mask` is not bool, or `x` is not floating in training.
+
+    References
+    ----------
+    .. [1] Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
+       Overfitting", JMLR 15, 2014, section 10: "scale up the retained activations by
+       multiplying by 1/p at training time", their p being the probability of keeping a unit.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> y, mask = dropout(x, 0.5, rng=1, return_mask=True)
+    >>> y
+    array([2., 4., 0., 0.])
+    >>> dropout(10 * x, 0.5, mask=mask)
+    array([20., 40.,  0.,  0.])
+    >>> dropout(x, 0.5, training=False)
+    array([1., 2., 3., 4.])
+    """
+    p = check_probability(p)
+    if not training:
+        y, mask = np.asarray(x), None
+    else:
+        y = check_floating(x)
+        if mask is None and p > 0:
+            mask = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
+        y = dropout_backward(y, mask, p)
+    return (y, mask) if return_mask else y
+
+
+def dropout_backward(grad: npt.ArrayLike, mask: Mask | None, p: float) -> npt.NDArray:
+    """Push a gradient back through `dropout`: the forward's mask, and its scale.
+
+    Given the mask, dropout is linear: every unit is multiplied by 0 or by ``1 / (1 - p)``.
+    Its backward pass is therefore the same map.
+
+    Parameters
+    ----------
+    grad : array_like of float16, float32 or float64
+        Gradient of the loss with respect to the output of `dropout`.
+    mask : numpy.ndarray of bool or None
+        What ``dropout(..., return_mask=True)`` gave. None: nothing was dropped.
+    p : float
+        The drop probability of the forward pass.
+
+    Returns
+    -------
+    numpy.ndarray
+        Gradient with respect to the input: shape and dtype of `grad`, 0 at dropped units, all
+        zeros for ``p == 1``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `dropout`.
+
+    References
+    ----------
+    .. [1] Srivastava et al., 2014, section 5.1: back-propagation is done on the thinned network.
+
+    Examples
+    --------
+    >>> dropout_backward([1.0, 1.0, 1.0], np.array([True, False, True]), 0.5)
+    array([2., 0., 2.])
+    """
+    p, grad = check_probability(p), check_floating(grad)
+    if mask is None:
+        return grad
+    if p == 1:
+        return np.zeros_like(grad)
+    return select(grad, mask, 1 / (1 - p))
