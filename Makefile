@@ -1,0 +1,51 @@
+# Everything runs from .venv, made from requirements.txt the first time it is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+NOTEBOOKS := $(wildcard book/*.ipynb)
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab notebooks bench requirements clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+book: .venv/installed  ## Execute every notebook and build the HTML
+	$(BIN)/jupyter-book build . --all -q -W -n --keep-going
+	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+
+test: .venv/installed  ## Check style and types; run all tests, doctests and notebooks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lab: .venv/installed  ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=book
+
+notebooks: .venv/installed  ## Execute every notebook and store its outputs
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+
+bench: .venv/installed  ## Print speed and memory against PyTorch and plain NumPy
+	$(BIN)/python benchmarks/dropout_forward.py
+
+requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe \
+		--no-annotate --no-header --no-emit-find-links --no-emit-index-url \
+		--no-emit-trusted-host --output-file requirements.txt pyproject.toml
+	sed -i.bak 's/^\(torch==[^+]*\)+.*/\1/' requirements.txt && rm requirements.txt.bak
+
+clean:  ## Remove the environment and everything that was built
+	rm -rf .venv _build
+
+.venv/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found."; \
+		echo "Install it, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" --version 2>&1)."; \
+		echo "Name another: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

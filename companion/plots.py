@@ -1,0 +1,524 @@
+"""Every figure the chapters draw: same size of type, colour-blind-safe, white ground."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from math import comb
+from typing import Any, ParamSpec
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+except ImportError:
+    raise ImportError(
+        'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
+    ) from None
+
+from companion.network import History
+
+# Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
+BLUE, ORANGE, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
+GREY, PALE = "#767676", "#E6E6E6"
+
+WIDTH = 5.6  # inches; with 10-point type it can still be read on a telephone
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 200,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE]),
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+Arguments = ParamSpec("Arguments")
+
+
+def _drawn(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw in the house style, and leave no figure open for a notebook to show twice."""
+
+    @wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return styled
+
+
+@_drawn
+def dropped_layer(
+    image: npt.ArrayLike, activations: npt.ArrayLike, mask: npt.NDArray[np.bool_]
+) -> Figure:
+    """Draw an image, the hidden layer it excites, and what one mask leaves of that layer.
+
+    Parameters
+    ----------
+    image : array_like, shape (height, width)
+        Pixels in [0, 1].
+    activations : array_like, shape (n_units,)
+    mask : numpy.ndarray of bool, shape (n_units,)
+        True where kept.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = dropped_layer(np.eye(8), [1.0, 2.0, 0.5], np.array([True, False, True]))
+    """
+    activations, units = np.asarray(activations), np.arange(mask.size)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.4), width_ratios=[1, 2.6])
+    axes[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+    axes[0].set(xticks=[], yticks=[], title="input")
+    axes[0].spines[:].set_visible(False)
+    axes[1].bar(units, np.where(mask, activations, 0), color=BLUE, label="kept")
+    axes[1].bar(
+        units,
+        np.where(mask, 0, activations),
+        facecolor="white",
+        edgecolor=ORANGE,
+        hatch="////",
+        label="switched off",
+    )
+    axes[1].set(xlabel="hidden unit", ylabel="activation")
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2)
+    return figure
+
+
+@_drawn
+def mask_grid(masks: Mapping[str, npt.NDArray[np.bool_]]) -> Figure:
+    """Draw masks side by side: a row a sample, a column a unit, filled where kept.
+
+    Parameters
+    ----------
+    masks : mapping of str to numpy.ndarray of bool, shape (n_samples, n_units)
+        Title and mask of each panel.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = mask_grid({"a mask a sample": np.eye(4, dtype=bool)})
+    """
+    figure, axes = plt.subplots(1, len(masks), figsize=(WIDTH, 2.3), sharey=True, squeeze=False)
+    for ax, (title, mask) in zip(axes[0], masks.items(), strict=True):
+        _cells(ax, mask)
+        ax.set(title=title, xlabel="unit")
+    axes[0, 0].set_ylabel("sample")
+    return figure
+
+
+def _cells(ax: Axes, mask: npt.NDArray[np.bool_]) -> None:
+    colours = ListedColormap([PALE, BLUE])
+    ax.pcolormesh(mask, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.6)
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.invert_yaxis()
+    ax.spines[:].set_visible(False)
+
+
+@_drawn
+def feature_maps(rows: Mapping[str, npt.ArrayLike]) -> Figure:
+    """Draw feature maps: one row for each title, one column for each channel.
+
+    Parameters
+    ----------
+    rows : mapping of str to array_like, shape (n_channels, height, width)
+        All rows share one colour scale, symmetric about 0.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = feature_maps({"before": np.ones((2, 4, 4)), "after": np.zeros((2, 4, 4))})
+    """
+    maps = {title: np.asarray(row) for title, row in rows.items()}
+    channels = len(next(iter(maps.values())))
+    limit = max(np.abs(row).max() for row in maps.values())
+    figure, axes = plt.subplots(
+        len(maps), channels, figsize=(WIDTH, 1.1 * len(maps) + 0.3), squeeze=False
+    )
+    for line, (title, row) in zip(axes, maps.items(), strict=True):
+        line[0].set_ylabel(title)
+        for ax, channel in zip(line, row, strict=True):
+            picture = ax.imshow(channel, cmap="PuOr", vmin=-limit, vmax=limit)
+            ax.set(xticks=[], yticks=[])
+    for number, ax in enumerate(axes[0]):
+        ax.set_title(f"channel {number}")
+    figure.colorbar(picture, ax=axes, label="activation", shrink=0.8)
+    return figure
+
+
+@_drawn
+def survivors(counts: npt.ArrayLike, n: int, p: float) -> Figure:
+    """Draw how many of `n` units survived each draw, against the binomial distribution.
+
+    Parameters
+    ----------
+    counts : array_like of int, shape (n_draws,)
+        Units kept in each draw.
+    n : int
+        Units in the layer.
+    p : float
+        Drop probability.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = survivors([3, 5, 4, 4], n=8, p=0.5)
+    """
+    values = np.arange(n + 1)
+    theory = [comb(n, int(k)) * (1 - p) ** k * p ** (n - k) for k in values]
+    measured = np.bincount(np.asarray(counts), minlength=n + 1) / np.size(counts)
+    seen = np.flatnonzero((measured > 0) | (np.array(theory) > 1e-4))
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    ax.bar(values, measured, color=BLUE, alpha=0.75, label="measured")
+    ax.plot(values, theory, "o", color=ORANGE, markersize=5, label="binomial")
+    ax.set(xlabel=f"units kept, of {n}", ylabel="fraction of draws")
+    ax.set_xlim(seen[0] - 1, seen[-1] + 1)
+    ax.legend()
+    return figure
+
+
+@_drawn
+def thinned_networks(layer_sizes: Sequence[int], masks: npt.NDArray[np.bool_]) -> Figure:
+    """Draw the thinned network that each mask of the hidden layer leaves.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Units of the input, the one hidden layer and the output.
+    masks : numpy.ndarray of bool, shape (n_networks, n_hidden)
+        True where kept.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = thinned_networks([2, 3, 1], np.array([[True, True, True], [True, False, True]]))
+    """
+    columns = min(len(masks), 4)
+    rows = -(-len(masks) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.15 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, mask in zip(axes.flat, masks, strict=False):
+        _network(ax, layer_sizes, mask)
+    return figure
+
+
+def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) -> None:
+    layers = [[(x, i - (n - 1) / 2) for i in range(n)] for x, n in enumerate(layer_sizes)]
+    alive = [np.ones(layer_sizes[0], bool), mask, np.ones(layer_sizes[2], bool)]
+    for left, right in ((0, 1), (1, 2)):
+        for a, on_a in zip(layers[left], alive[left], strict=True):
+            for b, on_b in zip(layers[right], alive[right], strict=True):
+                if on_a and on_b:
+                    ax.plot(*zip(a, b, strict=True), color=GREY, linewidth=0.7, zorder=1)
+    for layer, on in zip(layers, alive, strict=True):
+        for (x, y), kept in zip(layer, on, strict=True):
+            look = (
+                {"facecolor": BLUE, "edgecolor": BLUE}
+                if kept
+                else {"facecolor": "white", "edgecolor": ORANGE, "linestyle": (0, (2, 1))}
+            )
+            ax.scatter(x, y, s=46, zorder=2, linewidth=1, **look)
+    ax.set(xlim=(-0.3, 2.3), ylim=(-max(layer_sizes) / 2 - 0.1, max(layer_sizes) / 2 + 0.1))
+
+
+@_drawn
+def preactivations(samples: Mapping[str, npt.ArrayLike]) -> Figure:
+    """Draw the distribution of one layer's pre-activations under several treatments.
+
+    Parameters
+    ----------
+    samples : mapping of str to array_like
+        Label and values of each distribution; any shape.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = preactivations({"training": [0.0, 1.0], "test": [0.0, 2.0]})
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    pooled = np.concatenate([np.ravel(values) for values in samples.values()])
+    low, high = np.quantile(pooled, [0.001, 0.999])
+    bins = np.linspace(low, high, 80)
+    for (label, values), line in zip(samples.items(), ("-", "--", ":", "-."), strict=False):
+        density, _ = np.histogram(np.ravel(values), bins, density=True)
+        ax.plot((bins[1:] + bins[:-1]) / 2, density, line, label=label)
+    ax.set(xlabel="pre-activation", ylabel="density", ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+@_drawn
+def scale_sweep(
+    factors: npt.ArrayLike, losses: npt.ArrayLike, errors: npt.ArrayLike, keep_prob: float
+) -> Figure:
+    """Draw test loss and test error against the factor put on the units at test time.
+
+    Parameters
+    ----------
+    factors : array_like, shape (n_factors,)
+    losses : array_like, shape (n_networks, n_factors)
+        Cross-entropy in nats.
+    errors : array_like, shape (n_networks, n_factors)
+        Fraction of the test set misclassified.
+    keep_prob : float
+        The factor that theory names, marked.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = scale_sweep([0.5, 1.0], [[0.1, 0.3]], [[0.03, 0.06]], keep_prob=0.5)
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
+    for ax, values, label in (
+        (axes[0], losses, "test loss (nats)"),
+        (axes[1], 100 * np.asarray(errors), "test error (%)"),
+    ):
+        _band(ax, factors, values, color=BLUE)
+        ax.axvline(keep_prob, color=GREY, linestyle="--", linewidth=1)
+        ax.set(xlabel="factor at test time", ylabel=label, ylim=(0, None))
+    axes[0].annotate(
+        r" $1 - p$", (keep_prob, 1), xycoords=("data", "axes fraction"), va="top", color=GREY
+    )
+    return figure
+
+
+def _band(ax: Axes, x: npt.ArrayLike, runs: npt.ArrayLike, **style: Any) -> None:
+    """Mean over runs with one standard deviation either way."""
+    runs = np.asarray(runs)
+    mean, spread = runs.mean(axis=0), runs.std(axis=0)
+    ax.plot(x, mean, **style)
+    shade = {key: value for key, value in style.items() if key == "color"}
+    ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, linewidth=0, **shade)
+
+
+@_drawn
+def thinned_predictions(
+    probabilities: npt.ArrayLike, weights: npt.ArrayLike, lines: Mapping[str, float]
+) -> Figure:
+    """Draw what all thinned networks predict for one image, and where their averages lie.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (n_masks,)
+        Predicted probability of one class under each mask.
+    weights : array_like, shape (n_masks,)
+        Probability of each mask.
+    lines : mapping of str to float
+        Label and position of each average.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = thinned_predictions([0.2, 0.9], [0.5, 0.5], {"mean": 0.55})
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    ax.hist(
+        probabilities,
+        np.linspace(0, 1, 41).tolist(),
+        weights=weights,
+        color=PALE,
+        edgecolor=GREY,
+        lw=0.6,
+    )
+    for (label, value), colour, dash in zip(
+        lines.items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=False
+    ):
+        ax.axvline(value, color=colour, linestyle=dash, label=label)
+    ax.set(xlabel="predicted probability of the true class", ylabel="fraction of masks")
+    ax.legend(loc="upper left")
+    return figure
+
+
+@_drawn
+def ensemble_sizes(
+    sizes: npt.ArrayLike,
+    errors: npt.ArrayLike,
+    losses: npt.ArrayLike,
+    scaled_error: float,
+    scaled_loss: float,
+) -> Figure:
+    """Draw error and loss of an average over k thinned networks, against one scaled network.
+
+    Parameters
+    ----------
+    sizes : array_like of int, shape (n_sizes,)
+        The numbers k of masks averaged.
+    errors, losses : array_like, shape (n_repeats, n_sizes)
+        Fraction misclassified, and cross-entropy in nats.
+    scaled_error, scaled_loss : float
+        The same of the full network with scaled units.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = ensemble_sizes([1, 10], [[0.2, 0.1]], [[0.9, 0.4]], 0.1, 0.3)
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7))
+    for ax, runs, level, label in (
+        (axes[0], 100 * np.asarray(errors), 100 * scaled_error, "test error (%)"),
+        (axes[1], np.asarray(losses), scaled_loss, "test loss (nats)"),
+    ):
+        _band(ax, sizes, runs, color=BLUE, label="k masks")
+        ax.axhline(level, color=ORANGE, linestyle="--", label="scaled")
+        ax.set(xscale="log", xlabel="k, masks averaged", ylabel=label, ylim=(0, None))
+    axes[0].legend()
+    return figure
+
+
+@_drawn
+def mean_and_variance(
+    p: npt.ArrayLike, means: npt.ArrayLike, variances: npt.ArrayLike, x: float
+) -> Figure:
+    """Draw measured mean and variance of inverted dropout's output against theory.
+
+    Parameters
+    ----------
+    p : array_like, shape (n_probabilities,)
+        Drop probabilities.
+    means, variances : array_like, shape (n_probabilities,)
+        Measured over many draws of one unit.
+    x : float
+        The value of that unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = mean_and_variance([0.1, 0.5], [1.0, 1.0], [0.11, 1.0], x=1.0)
+    """
+    grid = np.linspace(0, np.max(p), 200)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
+    axes[0].plot(grid, np.full_like(grid, x), color=ORANGE, label="theory")
+    axes[0].plot(p, means, "o", color=BLUE, label="measured")
+    axes[0].set(xlabel="drop probability p", ylabel="mean of the output", ylim=(0, 2 * x))
+    axes[0].legend()
+    axes[1].plot(grid, x**2 * grid / (1 - grid), color=ORANGE)
+    axes[1].plot(p, variances, "o", color=BLUE)
+    axes[1].set(xlabel="drop probability p", ylabel="variance of the output")
+    return figure
+
+
+@_drawn
+def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
+    """Draw relative gradient errors as bars on a logarithmic axis, with the bound to pass.
+
+    Parameters
+    ----------
+    errors : mapping of str to float
+        Label and relative error, greater than 0.
+    bound : float
+        Largest error that passes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = gradient_errors({"right": 1e-9, "wrong": 0.5}, bound=1e-6)
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(errors) + 0.9))
+    values = np.array(list(errors.values()))
+    colours = [BLUE if value <= bound else ORANGE for value in values]
+    ax.barh(list(errors), values, left=0, color=colours, height=0.6)
+    ax.axvline(bound, color=GREY, linestyle="--", linewidth=1)
+    ax.annotate(" passes up to here", (bound, 0), xycoords=("data", "axes fraction"), color=GREY)
+    ax.set(xscale="log", xlabel="relative error of the gradient", xlim=(values.min() / 10, None))
+    ax.set_ylim(len(errors) - 0.4, -0.6)
+    return figure
+
+
+@_drawn
+def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
+    """Draw train and validation loss over the epochs, mean and spread over the seeds.
+
+    Parameters
+    ----------
+    runs : mapping of str to sequence of History
+        Label, and one history a seed, all of one length.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = training_curves({"p = 0": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]})
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
+    for (label, histories), colour in zip(runs.items(), (ORANGE, BLUE, GREEN), strict=False):
+        for ax, part in zip(axes, ("train_loss", "val_loss"), strict=True):
+            losses = np.array([getattr(history, part) for history in histories])
+            _band(ax, np.arange(1, losses.shape[1] + 1), losses, color=colour, label=label)
+    axes[0].set(yscale="log", xlabel="epoch", ylabel="loss (nats)", title="training set")
+    axes[1].set(xlabel="epoch", ylabel="loss (nats)", title="validation set")
+    axes[1].legend()
+    return figure
+
+
+@_drawn
+def paired_seeds(without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str) -> Figure:
+    """Draw one line a seed, from the network without dropout to the one with it.
+
+    Parameters
+    ----------
+    without, with_dropout : array_like, shape (n_seeds,)
+        The figure of merit of each pair.
+    label : str
+        What it is, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = paired_seeds([0.2, 0.3], [0.1, 0.3], "validation loss (nats)")
+    """
+    without, with_dropout = np.asarray(without), np.asarray(with_dropout)
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    for a, b in zip(without, with_dropout, strict=True):
+        ax.plot([0, 1], [a, b], "o-", color=BLUE if b < a else ORANGE, alpha=0.6, markersize=4)
+    ax.plot([0, 1], [without.mean(), with_dropout.mean()], "ks-", linewidth=2.5, label="mean")
+    ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"], ylabel=label)
+    ax.set_xlim(-0.4, 1.4)
+    ax.legend()
+    return figure
