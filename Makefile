@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
 
+# The networks here are small: a second thread costs them more than it saves.
+export OPENBLAS_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .PHONY: help book test lab notebooks bench requirements clean
 
@@ -25,6 +28,9 @@ lab: .venv/installed  ## Open the notebooks in JupyterLab
 notebooks: .venv/installed  ## Execute every notebook and store its outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+	$(BIN)/python -c "import numpy as np; from companion import plots; \
+		masks = np.unpackbits(np.arange(240, 256, dtype=np.uint8)[:, None], axis=1)[::-1, 4:]; \
+		plots.thinned_networks([2, 4, 1], masks == 1).savefig('book/_static/thinned.png')"
 
 bench: .venv/installed  ## Print speed and memory against PyTorch and plain NumPy
 	$(BIN)/python benchmarks/dropout_forward.py

@@ -73,9 +73,9 @@ def claim(
 
 def _figure(value: Any) -> str:
     """Three or four digits of a float; anything else as it is."""
-    return (
-        f"{float(value):.4g}" if hasattr(value, "dtype") or isinstance(value, float) else str(value)
-    )
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _show(sentence: str, figures: str) -> None:

@@ -105,8 +105,9 @@ def dropout(
         y, mask = np.asarray(x), None
     else:
         y = check_floating(x)
-        if mask is None and p > 0:
-            mask = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
+        if mask is None:
+            drawn = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
+            mask = drawn if p > 0 else None
         y = dropout_backward(y, mask, p)
     return (y, mask) if return_mask else y
 
@@ -149,6 +150,5 @@ def dropout_backward(grad: npt.ArrayLike, mask: Mask | None, p: float) -> npt.ND
     p, grad = check_probability(p), check_floating(grad)
     if mask is None:
         return grad
-    if p == 1:
-        return np.zeros_like(grad)
-    return select(grad, mask, 1 / (1 - p))
+    kept = select(grad, mask, 1 / (1 - p) if p < 1 else 1.0)
+    return kept if p < 1 else np.zeros_like(kept)

@@ -38,7 +38,7 @@ def bernoulli_mask(
     Returns
     -------
     numpy.ndarray of bool, shape `shape`
-        True where a unit is kept. With `shared_axes` it is a read-only broadcast view.
+        True where a unit is kept. With `shared_axes` it may be a read-only broadcast view.
 
     Raises
     ------

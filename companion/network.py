@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -226,9 +227,9 @@ class MLP:
         >>> MLP([4, 3, 2], rng=0).evaluate(np.zeros((2, 4)), [0, 1])
         (0.6931471805599453, 0.5)
         """
-        X, y = self._check_X(X), self._check_y(y)
+        X, y = self._check(X, y)
         scores = _log_softmax(self.logits(X))
-        loss = -scores[_rows_of(X, y), y].mean()
+        loss = -scores[np.arange(len(y)), y].mean()
         return float(loss), float((scores.argmax(axis=1) == y).mean())
 
     def loss_and_grad(
@@ -271,8 +272,8 @@ class MLP:
         >>> loss, [g.shape for g in gradients]
         (0.6931471805599453, [(4, 3), (3,), (3, 2), (2,)])
         """
-        X, y = self._check_X(X), self._check_y(y)
-        rows = _rows_of(X, y)
+        X, y = self._check(X, y)
+        rows = np.arange(len(y))
         if masks is None:
             masks = self.draw_masks(len(X), rng=rng)
         before, after, logits = self._forward(X, masks)
@@ -350,22 +351,24 @@ class MLP:
         >>> history.train_accuracy[-1]
         1.0
         """
-        X, y = self._check_X(X), self._check_y(y)
-        _rows_of(X, y)
+        X, y = self._check(X, y)
+        if validation is not None:
+            validation = self._check(*validation)
         _check_count("epochs", epochs)
         _check_count("batch_size", batch_size)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1); got {momentum}")
+        if not isinstance(momentum, Real) or not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1); got {momentum!r}")
         rates = _check_rates(learning_rate, len(self.parameters))
         _check_choice("optimizer", optimizer, ("sgd", "adam"))
         step = _adam(rates) if optimizer == "adam" else _sgd(rates, momentum)
         history = History()
         for _ in _bar(epochs) if progress else range(epochs):
             order = self._batch_rng.permutation(len(X))
-            for start in range(0, len(X), batch_size):
-                batch = order[start : start + batch_size]
-                step(self.parameters, self.loss_and_grad(X[batch], y[batch])[1])
-            self._record(history, X, y, validation)
+            with np.errstate(over="ignore", invalid="ignore"):  # _record says it better
+                for start in range(0, len(X), batch_size):
+                    batch = order[start : start + batch_size]
+                    step(self.parameters, self.loss_and_grad(X[batch], y[batch])[1])
+                self._record(history, X, y, validation)
         return history
 
     def _record(self, history: History, X: Array, y: npt.NDArray, validation: Any) -> None:
@@ -385,28 +388,26 @@ class MLP:
             raise ValueError(
                 f"X must have shape (n_samples > 0, {self.layer_sizes[0]}); got {X.shape}"
             )
+        if not np.isfinite(X).all():
+            raise ValueError("X must be finite; got NaN or infinity in it")
         return X
 
-    def _check_y(self, y: npt.ArrayLike) -> npt.NDArray[np.integer]:
-        y = np.asarray(y)
+    def _check(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.integer]]:
+        X, y = self._check_X(X), np.asarray(y)
         if y.ndim != 1 or y.dtype.kind not in "iu":
             raise ValueError(f"y must be a vector of ints; got shape {y.shape}, dtype {y.dtype}")
-        if y.size and (y.min() < 0 or y.max() >= self.layer_sizes[-1]):
+        if len(X) != len(y):
+            raise ValueError(f"X has {len(X)} samples, y has {len(y)}")
+        if y.min() < 0 or y.max() >= self.layer_sizes[-1]:
             raise ValueError(
                 f"y must hold classes 0 to {self.layer_sizes[-1] - 1}; got {y.min()} to {y.max()}"
             )
-        return y
+        return X, y
 
 
 def _log_softmax(logits: Array) -> Array:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def _rows_of(X: Array, y: npt.NDArray) -> npt.NDArray[np.intp]:
-    if len(X) != len(y):
-        raise ValueError(f"X has {len(X)} samples, y has {len(y)}")
-    return np.arange(len(y))
 
 
 Step = Callable[[list[Array], list[Array]], None]
@@ -479,8 +480,8 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
 
 def _check_rates(learning_rate: Any, count: int) -> list[float]:
     rates = _one_each("learning_rate", learning_rate, count)
-    if not all(rate > 0 for rate in rates):
-        raise ValueError(f"learning_rate must be positive; got {learning_rate}")
+    if not all(isinstance(rate, Real) and rate > 0 for rate in rates):
+        raise ValueError(f"learning_rate must be positive; got {learning_rate!r}")
     return rates
 
 

@@ -103,5 +103,6 @@ def scale_weights(weights: npt.ArrayLike, p: float) -> npt.NDArray:
     array([[1.5, 3. ]])
     """
     p, weights = check_probability(p), np.asarray(weights)
-    weights = weights.astype(np.result_type(weights.dtype, 1.0), copy=False)
+    if weights.dtype.kind in "biu":
+        weights = weights.astype(np.float64)
     return select(weights, np.array(p < 1), 1 - p)

@@ -1,0 +1,70 @@
+"""Speed and memory of companion.inverted.dropout, forward, on one thread.
+
+Every contestant runs in turn in each round of one process, so that a slow moment of the machine
+hits them all; the figures are medians over the rounds, the ratios medians of ratios.
+"""
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from companion import inverted
+
+N = 4_000_000
+ROUNDS = 25
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def extra_bytes(run: Callable[[], np.ndarray]) -> float:
+    """Peak memory beyond the result, in bytes an element."""
+    tracemalloc.start()
+    result = run()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return (peak - result.nbytes) / result.size
+
+
+def naive(x: np.ndarray, keep: float, rng: np.random.Generator) -> np.ndarray:
+    return x * (rng.random(x.size) < keep) / keep
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(N, dtype=np.float32)
+    tensor, out = torch.from_numpy(x), np.empty_like(x)
+    print(f"{N:,} float32, forward, one thread, medians of {ROUNDS} rounds")
+    print(f"NumPy {np.__version__}, PyTorch {torch.__version__}")
+    for p in (0.5, 0.1):
+        keep = 1 - p
+        scale = np.float32(1 / keep)
+        ours = partial(inverted.dropout, x, p, rng=rng)
+        runs: dict[str, Callable[[], object]] = {
+            "companion.inverted.dropout": ours,
+            "torch.nn.functional.dropout": partial(torch.nn.functional.dropout, tensor, p),
+            "x * (rng.random(n) < keep) / keep": partial(naive, x, keep, rng),
+            "np.multiply(x, c, out)": partial(np.multiply, x, scale, out=out),
+        }
+        for run in runs.values():
+            run()
+        times = np.array([[seconds(run) for run in runs.values()] for _ in range(ROUNDS)])
+        ratios = np.median(times / times[:, :1], axis=0)
+        print(f"\np = {p}{'ns an element':>45}{'time / ours':>14}")
+        for name, nanoseconds, ratio in zip(
+            runs, np.median(times, axis=0) / N * 1e9, ratios, strict=True
+        ):
+            print(f"  {name:<36}{nanoseconds:>14.2f}{ratio:>14.2f}")
+        print(f"  peak memory beyond the result: {extra_bytes(ours):.2f} bytes an element")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The built HTML: opens without a network, and every picture says what it shows."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urldefrag
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Every page of the book by name, built from the stored outputs, without executing them."""
+    folder = tmp_path_factory.mktemp("site")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["execute_notebooks"] = "off"
+    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "-q", "-W", "-n"]
+    command += ["--keep-going", "--config", str(folder / "_config.yml"), "--toc", "_toc.yml"]
+    command += ["--path-output", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = folder / "_build" / "html"
+    return {
+        path.relative_to(html).as_posix(): (path, BeautifulSoup(path.read_text(), "html.parser"))
+        for path in html.rglob("*.html")
+        if "_static" not in path.parts
+    }
+
+
+def chapters(pages):
+    return {name: page for name, (_, page) in pages.items() if name.startswith("book/0")}
+
+
+def test_the_book_has_all_its_pages(pages):
+    names = ["01_masks", "02_scaling_at_test_time", "03_inverted_dropout"]
+    names += ["index", "glossary", "bibliography"]
+    assert {f"book/{name}.html" for name in names} <= pages.keys()
+
+
+def test_nothing_is_loaded_from_another_host(pages):
+    loaded = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
+    for name, (_, page) in pages.items():
+        for tag, attribute in loaded.items():
+            for element in page.find_all(tag):
+                address = element.get(attribute) or ""
+                assert not address.startswith(("http:", "https:", "//")), (name, str(element)[:200])
+        for script in page.find_all("script", src=False):
+            assert "https://" not in script.text, (name, script.text[:200])
+
+
+def test_style_sheets_load_nothing_from_another_host(pages):
+    path, _ = pages["book/index.html"]
+    sheets = [*(path.parents[1] / "_static").rglob("*.css")]
+    assert sheets
+    for sheet in sheets:
+        text = sheet.read_text(encoding="utf-8").replace(" ", "").replace('"', "").replace("'", "")
+        assert "url(http" not in text, sheet
+        assert "url(//" not in text, sheet
+        assert "@importhttp" not in text, sheet
+
+
+def test_everything_a_page_loads_or_links_to_is_there(pages):
+    attributes = {"script": "src", "link": "href", "img": "src", "a": "href"}
+    for name, (path, page) in pages.items():
+        for tag, attribute in attributes.items():
+            for element in page.find_all(tag):
+                address, _ = urldefrag(element.get(attribute) or "")
+                address = address.partition("?")[0]
+                if address and ":" not in address:
+                    assert (path.parent / address).resolve().exists(), (name, address)
+
+
+def test_formulas_are_set_by_a_local_mathjax(pages):
+    for name, page in chapters(pages).items():
+        sources = [script.get("src", "") for script in page.find_all("script")]
+        assert any(source.endswith("_static/mathjax/tex-chtml.js") for source in sources), name
+
+
+def test_every_picture_has_a_text_that_says_what_it_shows(pages):
+    shown = 0
+    for name, (_, page) in pages.items():
+        for picture in page.find_all("img"):
+            alt = picture.get("alt", "")
+            assert len(alt) > 60, (name, str(picture)[:200])
+            assert "/" not in alt, (name, alt)
+            assert ".png" not in alt, (name, alt)
+            shown += 1
+    assert shown >= 12
+    drawing = pages["book/index.html"][1].find("svg", class_="path-picture")
+    assert len(drawing.find("desc").text) > 60
+
+
+def test_every_figure_has_a_numbered_caption(pages):
+    for name, page in chapters(pages).items():
+        figures = page.find_all("figure")
+        assert figures, name
+        for figure in figures:
+            assert figure.find("span", class_="caption-number"), (name, str(figure)[:200])
+
+
+def test_every_citation_leads_to_the_bibliography(pages):
+    _, bibliography = pages["book/bibliography.html"]
+    for name, page in chapters(pages).items():
+        cited = [a["href"] for span in page.select(".bibtex-citation") for a in span.find_all("a")]
+        cited += [a["href"] for a in page.select("a[href^='bibliography.html#']")]
+        assert cited, name
+        for address in cited:
+            assert bibliography.find(id=urldefrag(address)[1]), (name, address)
+
+
+def test_solutions_are_folded_until_asked_for(pages):
+    for name, page in chapters(pages).items():
+        solutions = page.select("div.solution")
+        assert len(solutions) >= 2, name
+        assert all("dropdown" in solution["class"] for solution in solutions), name
