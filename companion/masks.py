@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
-BLOCK = 2**17  # units a pass: random bytes, mask, input and result stay in cache
+BLOCK = 2**18  # units a pass: random bytes, mask, input and result stay in cache
 
 Rng = np.random.Generator | int | None
 

@@ -19,7 +19,8 @@ def pages(tmp_path_factory):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "-q", "-W", "-n"]
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(ROOT), "-q", "-W", "-n"]
     command += ["--keep-going", "--config", str(folder / "_config.yml"), "--toc", "_toc.yml"]
     command += ["--path-output", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
