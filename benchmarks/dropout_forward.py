@@ -50,20 +50,26 @@ def main() -> None:
         ours = partial(inverted.dropout, x, p, rng=rng)
         runs: dict[str, Callable[[], object]] = {
             "companion.inverted.dropout": ours,
-            "torch.nn.functional.dropout": partial(torch.nn.functional.dropout, tensor, p),
+            "torch.nn.functional.dropout": partial(
+                torch.nn.functional.dropout, tensor, p
+            ),
             "x * (rng.random(n) < keep) / keep": partial(naive, x, keep, rng),
             "np.multiply(x, c, out)": partial(np.multiply, x, scale, out=out),
         }
         for run in runs.values():
             run()
-        times = np.array([[seconds(run) for run in runs.values()] for _ in range(ROUNDS)])
+        times = np.array(
+            [[seconds(run) for run in runs.values()] for _ in range(ROUNDS)]
+        )
         ratios = np.median(times / times[:, :1], axis=0)
         print(f"\np = {p}{'ns an element':>45}{'time / ours':>14}")
         for name, nanoseconds, ratio in zip(
             runs, np.median(times, axis=0) / N * 1e9, ratios, strict=True
         ):
             print(f"  {name:<36}{nanoseconds:>14.2f}{ratio:>14.2f}")
-        print(f"  peak memory beyond the result: {extra_bytes(ours):.2f} bytes an element")
+        print(
+            f"  peak memory beyond the result: {extra_bytes(ours):.2f} bytes an element"
+        )
 
 
 if __name__ == "__main__":

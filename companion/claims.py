@@ -50,7 +50,12 @@ def claim(
         ...
     AssertionError: nothing leaks (measured nan; at most 1e-06)
     """
-    bounds = {"at_most": at_most, "at_least": at_least, "between": between, "equals": equals}
+    bounds = {
+        "at_most": at_most,
+        "at_least": at_least,
+        "between": between,
+        "equals": equals,
+    }
     given = [name for name, bound in bounds.items() if bound is not None]
     if len(given) != 1:
         raise TypeError(
@@ -62,7 +67,10 @@ def claim(
         holds, words = measured >= at_least, f"at least {_figure(at_least)}"
     elif between is not None:
         low, high = between
-        holds, words = low <= measured <= high, f"between {_figure(low)} and {_figure(high)}"
+        holds, words = (
+            low <= measured <= high,
+            f"between {_figure(low)} and {_figure(high)}",
+        )
     else:
         holds, words = measured == equals, f"exactly {_figure(equals)}"
     figures = f"measured {_figure(measured)}; {words}"

@@ -90,7 +90,9 @@ class Dataset(NamedTuple):
     y: npt.NDArray
 
 
-_Table = Literal["digits", "mnist", "fashion-mnist", "uci-concrete", "uci-energy", "uci-yacht"]
+_Table = Literal[
+    "digits", "mnist", "fashion-mnist", "uci-concrete", "uci-energy", "uci-yacht"
+]
 
 
 @overload
@@ -212,7 +214,9 @@ def available() -> list[str]:
     except ImportError:
         return ["digits"]
     missing = [file for file in REGISTRY if not (folder / file).is_file()]
-    return [name for name in NAMES if not any(f.startswith(_folder(name)) for f in missing)]
+    return [
+        name for name in NAMES if not any(f.startswith(_folder(name)) for f in missing)
+    ]
 
 
 def _folder(name: str) -> str:
@@ -222,16 +226,22 @@ def _folder(name: str) -> str:
 def _digits() -> Dataset:
     # No checksum of its own: it travels with the code, and a zip member carries a CRC.
     with np.load(Path(__file__).with_name("digits.npz")) as carried:
-        return Dataset(carried["pixels"] / np.float32(16), carried["labels"].astype(np.int64))
+        return Dataset(
+            carried["pixels"] / np.float32(16), carried["labels"].astype(np.int64)
+        )
 
 
 def _images(name: str, split: str) -> Dataset:
     parts = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[split]
     pixels, labels = (
-        np.concatenate([_idx(f"{_folder(name)}{part}-{kind}-ubyte.gz") for part in parts])
+        np.concatenate(
+            [_idx(f"{_folder(name)}{part}-{kind}-ubyte.gz") for part in parts]
+        )
         for kind in ("images-idx3", "labels-idx1")
     )
-    return Dataset(pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64))
+    return Dataset(
+        pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
+    )
 
 
 def _idx(file: str) -> npt.NDArray[np.uint8]:
@@ -267,9 +277,13 @@ def _given_folder() -> Path | None:
 
 def _read_given(folder: Path, file: str) -> bytes:
     path, (url, sha256) = folder / file, REGISTRY[file]
-    remedy = f"Put the file from {url} there, or unset COMPANION_DATA to have it fetched."
+    remedy = (
+        f"Put the file from {url} there, or unset COMPANION_DATA to have it fetched."
+    )
     if not path.is_file():
-        raise FileNotFoundError(f"COMPANION_DATA is set and there is no file {path}. {remedy}")
+        raise FileNotFoundError(
+            f"COMPANION_DATA is set and there is no file {path}. {remedy}"
+        )
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -300,12 +314,18 @@ def _read_cached(file: str) -> bytes:
     # pooch verifies what is there, fetches what is missing or wrong, and moves a download to its
     # name only when its checksum is right.
     cache = pooch.create(
-        folder, base_url="", registry={file: sha256}, urls={file: url}, retry_if_failed=2
+        folder,
+        base_url="",
+        registry={file: sha256},
+        urls={file: url},
+        retry_if_failed=2,
     )
     remedy = f"COMPANION_DATA can point at a folder that holds the file as {file}."
     try:
         return Path(cache.fetch(file, progressbar=True)).read_bytes()
-    except OSError as error:  # no network, no such page, no room on the disk, no permission
+    except (
+        OSError
+    ) as error:  # no network, no such page, no room on the disk, no permission
         raise OSError(
             f"could not fetch {url} to {folder / file}: {error}. Offline, {remedy}"
         ) from error

@@ -6,7 +6,13 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from companion.masks import Rng, bernoulli_mask, check_floating, check_probability, select
+from companion.masks import (
+    Rng,
+    bernoulli_mask,
+    check_floating,
+    check_probability,
+    select,
+)
 
 Mask = npt.NDArray[np.bool_]
 

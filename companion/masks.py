@@ -74,7 +74,9 @@ def bernoulli_mask(
     if p in (0, 1) or mask.size == 0:
         return mask
     if shared:
-        drawn = tuple(1 if axis in shared else size for axis, size in enumerate(mask.shape))
+        drawn = tuple(
+            1 if axis in shared else size for axis, size in enumerate(mask.shape)
+        )
         return np.broadcast_to(bernoulli_mask(drawn, p, rng=rng), mask.shape)
     _draw_into(mask.reshape(-1), p, check_rng(rng))
     return mask
@@ -87,7 +89,9 @@ def _draw_into(mask: npt.NDArray[np.bool_], p: float, rng: np.random.Generator) 
     hit = np.greater_equal if p <= 0.5 else np.less
     for start in range(0, mask.size, BLOCK):
         block = mask[start : start + BLOCK]
-        words = rng.integers(2**64 - 1, size=-(-block.size // 8), dtype=np.uint64, endpoint=True)
+        words = rng.integers(
+            2**64 - 1, size=-(-block.size // 8), dtype=np.uint64, endpoint=True
+        )
         # Little-endian bytes on every machine, so that a seed means one mask everywhere.
         draws = words.astype("<u8", copy=False).view(np.uint8)[: block.size]
         hit(draws, threshold, out=block)
@@ -135,7 +139,9 @@ def select(
     """
     x, mask = check_floating(x), np.asarray(mask)
     if mask.dtype != bool:
-        raise TypeError(f"mask must be boolean, True where kept; got dtype {mask.dtype}")
+        raise TypeError(
+            f"mask must be boolean, True where kept; got dtype {mask.dtype}"
+        )
     try:
         mask = np.broadcast_to(mask, x.shape)
     except ValueError:
@@ -145,7 +151,9 @@ def select(
     out = np.empty_like(x)
     bits = np.dtype(f"u{x.dtype.itemsize}")
     factor = _at_least_float32(x.dtype).type(scale)
-    for source, keep, target, result in _cache_sized(x.view(bits), mask, out.view(bits), out):
+    for source, keep, target, result in _cache_sized(
+        x.view(bits), mask, out.view(bits), out
+    ):
         np.copyto(target, keep)
         np.multiply(target, source, out=target)
         if scale != 1:
@@ -198,7 +206,9 @@ def check_rng(rng: Rng) -> np.random.Generator:
     if isinstance(rng, bool) or not isinstance(
         rng, (np.random.Generator, int, np.integer, type(None))
     ):
-        raise TypeError(f"rng must be a numpy.random.Generator, an int seed or None; got {rng!r}")
+        raise TypeError(
+            f"rng must be a numpy.random.Generator, an int seed or None; got {rng!r}"
+        )
     if isinstance(rng, (int, np.integer)) and rng < 0:
         raise ValueError(f"a seed must not be negative; got {rng}")
     return np.random.default_rng(rng)

@@ -112,22 +112,34 @@ class MLP:
             check_probability(p)  # also where there is no hidden layer to use it
         self.p = tuple(check_probability(value) for value in _one_each("p", p, hidden))
         self.input_p = check_probability(input_p, "input_p")
-        self.convention = _check_choice("convention", convention, ("inverted", "standard"))
+        self.convention = _check_choice(
+            "convention", convention, ("inverted", "standard")
+        )
         self.activation = _check_choice("activation", activation, tuple(ACTIVATIONS))
         init_rng, self._batch_rng, self._mask_rng = check_rng(rng).spawn(3)
         self.weights: list[Array] = []
         self.biases: list[Array] = []
-        for fan_in, fan_out in zip(self.layer_sizes, self.layer_sizes[1:], strict=False):
+        for fan_in, fan_out in zip(
+            self.layer_sizes, self.layer_sizes[1:], strict=False
+        ):
             variance = 2 / fan_in if activation == "relu" else 2 / (fan_in + fan_out)
-            self.weights.append(init_rng.normal(0, np.sqrt(variance), (fan_in, fan_out)))
+            self.weights.append(
+                init_rng.normal(0, np.sqrt(variance), (fan_in, fan_out))
+            )
             self.biases.append(np.zeros(fan_out))
 
     @property
     def parameters(self) -> list[Array]:
         """The arrays themselves: first weights, first biases, second weights, and so on."""
-        return [array for pair in zip(self.weights, self.biases, strict=True) for array in pair]
+        return [
+            array
+            for pair in zip(self.weights, self.biases, strict=True)
+            for array in pair
+        ]
 
-    def draw_masks(self, n_samples: int, *, rng: Rng = None) -> list[npt.NDArray[np.bool_] | None]:
+    def draw_masks(
+        self, n_samples: int, *, rng: Rng = None
+    ) -> list[npt.NDArray[np.bool_] | None]:
         """Draw a mask a sample and unit: for the input, then for each hidden layer.
 
         Parameters
@@ -153,10 +165,14 @@ class MLP:
             for units, p in zip(self.layer_sizes, (self.input_p, *self.p), strict=False)
         ]
 
-    def _forward(self, X: Array, masks: Masks | None) -> tuple[list[Array], list[Array], Array]:
+    def _forward(
+        self, X: Array, masks: Masks | None
+    ) -> tuple[list[Array], list[Array], Array]:
         """Units before dropout, units after it (what each layer reads), and the logits."""
         if masks is not None and len(masks) != len(self.weights):
-            raise ValueError(f"masks must hold {len(self.weights)} entries; got {len(masks)}")
+            raise ValueError(
+                f"masks must hold {len(self.weights)} entries; got {len(masks)}"
+            )
         activate, _ = ACTIVATIONS[self.activation]
         before: list[Array] = []
         after: list[Array] = []
@@ -173,7 +189,9 @@ class MLP:
                 units = activate(units)
         return before, after, units
 
-    def _drop(self, units: Array, mask: npt.NDArray[np.bool_] | None, p: float) -> npt.NDArray:
+    def _drop(
+        self, units: Array, mask: npt.NDArray[np.bool_] | None, p: float
+    ) -> npt.NDArray:
         """Apply a drawn mask; being linear, it is its own backward pass."""
         if self.convention == "inverted":
             return inverted.dropout_backward(units, mask, p)
@@ -371,10 +389,14 @@ class MLP:
                 self._record(history, X, y, validation)
         return history
 
-    def _record(self, history: History, X: Array, y: npt.NDArray, validation: Any) -> None:
+    def _record(
+        self, history: History, X: Array, y: npt.NDArray, validation: Any
+    ) -> None:
         loss, accuracy = self.evaluate(X, y)
         if not np.isfinite(loss):
-            raise FloatingPointError(f"the training loss is {loss}: lower the learning rate")
+            raise FloatingPointError(
+                f"the training loss is {loss}: lower the learning rate"
+            )
         history.train_loss.append(loss)
         history.train_accuracy.append(accuracy)
         if validation is not None:
@@ -392,10 +414,14 @@ class MLP:
             raise ValueError("X must be finite; got NaN or infinity in it")
         return X
 
-    def _check(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Array, npt.NDArray[np.integer]]:
+    def _check(
+        self, X: npt.ArrayLike, y: npt.ArrayLike
+    ) -> tuple[Array, npt.NDArray[np.integer]]:
         X, y = self._check_X(X), np.asarray(y)
         if y.ndim != 1 or y.dtype.kind not in "iu":
-            raise ValueError(f"y must be a vector of ints; got shape {y.shape}, dtype {y.dtype}")
+            raise ValueError(
+                f"y must be a vector of ints; got shape {y.shape}, dtype {y.dtype}"
+            )
         if len(X) != len(y):
             raise ValueError(f"X has {len(X)} samples, y has {len(y)}")
         if y.min() < 0 or y.max() >= self.layer_sizes[-1]:
@@ -419,7 +445,9 @@ def _sgd(rates: list[float], momentum: float) -> Step:
     def step(parameters: list[Array], gradients: list[Array]) -> None:
         if not velocities:
             velocities.extend(np.zeros_like(array) for array in parameters)
-        for array, v, g, rate in zip(parameters, velocities, gradients, rates, strict=True):
+        for array, v, g, rate in zip(
+            parameters, velocities, gradients, rates, strict=True
+        ):
             v *= momentum
             v -= rate * g
             array += v
@@ -438,7 +466,9 @@ def _adam(rates: list[float], beta1: float = 0.9, beta2: float = 0.999) -> Step:
         if not firsts:
             firsts.extend(np.zeros_like(array) for array in parameters)
             seconds.extend(np.zeros_like(array) for array in parameters)
-        for array, m, v, g, rate in zip(parameters, firsts, seconds, gradients, rates, strict=True):
+        for array, m, v, g, rate in zip(
+            parameters, firsts, seconds, gradients, rates, strict=True
+        ):
             m += (1 - beta1) * (g - m)
             v += (1 - beta2) * (g**2 - v)
             array -= rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + 1e-8)
@@ -459,7 +489,9 @@ def _bar(epochs: int) -> Iterator[int]:
 def _check_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
     sizes = tuple(layer_sizes)
     if len(sizes) < 2:
-        raise ValueError(f"layer_sizes needs an input and an output at least; got {layer_sizes}")
+        raise ValueError(
+            f"layer_sizes needs an input and an output at least; got {layer_sizes}"
+        )
     for size in sizes:
         _check_count("each of layer_sizes", size)
     return sizes
@@ -488,5 +520,7 @@ def _check_rates(learning_rate: Any, count: int) -> list[float]:
 def _one_each(name: str, value: Any, count: int) -> list[float]:
     values = list(value) if np.ndim(value) else [value] * count
     if len(values) != count:
-        raise ValueError(f"{name} must be one number, or one for each of {count}; got {value}")
+        raise ValueError(
+            f"{name} must be one number, or one for each of {count}; got {value}"
+        )
     return values

@@ -14,6 +14,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ImportError:
     raise ImportError(
         'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
@@ -22,7 +23,13 @@ except ImportError:
 from companion.network import History
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
-BLUE, ORANGE, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
+BLUE, ORANGE, GREEN, PURPLE, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#000000",
+)
 GREY, PALE = "#767676", "#E6E6E6"
 
 WIDTH = 5.6  # inches; with 10-point type it can still be read on a telephone
@@ -113,7 +120,9 @@ def mask_grid(masks: Mapping[str, npt.NDArray[np.bool_]]) -> Figure:
     --------
     >>> figure = mask_grid({"a mask a sample": np.eye(4, dtype=bool)})
     """
-    figure, axes = plt.subplots(1, len(masks), figsize=(WIDTH, 2.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(masks), figsize=(WIDTH, 2.3), sharey=True, squeeze=False
+    )
     for ax, (title, mask) in zip(axes[0], masks.items(), strict=True):
         _cells(ax, mask)
         ax.set(title=title, xlabel="unit")
@@ -193,12 +202,15 @@ def survivors(counts: npt.ArrayLike, n: int, p: float) -> Figure:
     ax.plot(values, theory, "o", color=ORANGE, markersize=5, label="binomial")
     ax.set(xlabel=f"units kept, of {n}", ylabel="fraction of draws")
     ax.set_xlim(seen[0] - 1, seen[-1] + 1)
-    ax.legend()
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="upper left")
     return figure
 
 
 @_drawn
-def thinned_networks(layer_sizes: Sequence[int], masks: npt.NDArray[np.bool_]) -> Figure:
+def thinned_networks(
+    layer_sizes: Sequence[int], masks: npt.NDArray[np.bool_]
+) -> Figure:
     """Draw the thinned network that each mask of the hidden layer leaves.
 
     Parameters
@@ -218,7 +230,9 @@ def thinned_networks(layer_sizes: Sequence[int], masks: npt.NDArray[np.bool_]) -
     """
     columns = min(len(masks), 4)
     rows = -(-len(masks) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.15 * rows), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, 1.15 * rows), squeeze=False
+    )
     for ax in axes.flat:
         ax.axis("off")
     for ax, mask in zip(axes.flat, masks, strict=False):
@@ -227,22 +241,32 @@ def thinned_networks(layer_sizes: Sequence[int], masks: npt.NDArray[np.bool_]) -
 
 
 def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) -> None:
-    layers = [[(x, i - (n - 1) / 2) for i in range(n)] for x, n in enumerate(layer_sizes)]
+    layers = [
+        [(x, i - (n - 1) / 2) for i in range(n)] for x, n in enumerate(layer_sizes)
+    ]
     alive = [np.ones(layer_sizes[0], bool), mask, np.ones(layer_sizes[2], bool)]
     for left, right in ((0, 1), (1, 2)):
         for a, on_a in zip(layers[left], alive[left], strict=True):
             for b, on_b in zip(layers[right], alive[right], strict=True):
                 if on_a and on_b:
-                    ax.plot(*zip(a, b, strict=True), color=GREY, linewidth=0.7, zorder=1)
+                    ax.plot(
+                        *zip(a, b, strict=True), color=GREY, linewidth=0.7, zorder=1
+                    )
     for layer, on in zip(layers, alive, strict=True):
         for (x, y), kept in zip(layer, on, strict=True):
             look = (
                 {"facecolor": BLUE, "edgecolor": BLUE}
                 if kept
-                else {"facecolor": "white", "edgecolor": ORANGE, "linestyle": (0, (2, 1))}
+                else {
+                    "facecolor": "white",
+                    "edgecolor": ORANGE,
+                    "linestyle": (0, (2, 1)),
+                }
             )
             ax.scatter(x, y, s=46, zorder=2, linewidth=1, **look)
-    ax.set(xlim=(-0.3, 2.3), ylim=(-max(layer_sizes) / 2 - 0.1, max(layer_sizes) / 2 + 0.1))
+    ax.set(
+        xlim=(-0.3, 2.3), ylim=(-max(layer_sizes) / 2 - 0.1, max(layer_sizes) / 2 + 0.1)
+    )
 
 
 @_drawn
@@ -266,7 +290,9 @@ def preactivations(samples: Mapping[str, npt.ArrayLike]) -> Figure:
     pooled = np.concatenate([np.ravel(values) for values in samples.values()])
     low, high = np.quantile(pooled, [0.001, 0.999])
     bins = np.linspace(low, high, 80)
-    for (label, values), line in zip(samples.items(), ("-", "--", ":", "-."), strict=False):
+    for (label, values), line in zip(
+        samples.items(), ("-", "--", ":", "-."), strict=False
+    ):
         density, _ = np.histogram(np.ravel(values), bins, density=True)
         ax.plot((bins[1:] + bins[:-1]) / 2, density, line, label=label)
     ax.set(xlabel="pre-activation", ylabel="density", ylim=(0, None))
@@ -276,7 +302,10 @@ def preactivations(samples: Mapping[str, npt.ArrayLike]) -> Figure:
 
 @_drawn
 def scale_sweep(
-    factors: npt.ArrayLike, losses: npt.ArrayLike, errors: npt.ArrayLike, keep_prob: float
+    factors: npt.ArrayLike,
+    losses: npt.ArrayLike,
+    errors: npt.ArrayLike,
+    keep_prob: float,
 ) -> Figure:
     """Draw test loss and test error against the factor put on the units at test time.
 
@@ -307,7 +336,11 @@ def scale_sweep(
         ax.axvline(keep_prob, color=GREY, linestyle="--", linewidth=1)
         ax.set(xlabel="factor at test time", ylabel=label, ylim=(0, None))
     axes[0].annotate(
-        r" $1 - p$", (keep_prob, 1), xycoords=("data", "axes fraction"), va="top", color=GREY
+        r" $1 - p$",
+        (keep_prob, 1),
+        xycoords=("data", "axes fraction"),
+        va="top",
+        color=GREY,
     )
     return figure
 
@@ -397,6 +430,7 @@ def ensemble_sizes(
         _band(ax, sizes, runs, color=BLUE, label="k masks")
         ax.axhline(level, color=ORANGE, linestyle="--", label="scaled")
         ax.set(xscale="log", xlabel="k, masks averaged", ylabel=label, ylim=(0, None))
+        ax.xaxis.set_major_formatter("{x:g}")
     axes[0].legend()
     return figure
 
@@ -428,7 +462,9 @@ def mean_and_variance(
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
     axes[0].plot(grid, np.full_like(grid, x), color=ORANGE, label="theory")
     axes[0].plot(p, means, "o", color=BLUE, label="measured")
-    axes[0].set(xlabel="drop probability p", ylabel="mean of the output", ylim=(0, 2 * x))
+    axes[0].set(
+        xlabel="drop probability p", ylabel="mean of the output", ylim=(0, 2 * x)
+    )
     axes[0].legend()
     axes[1].plot(grid, x**2 * grid / (1 - grid), color=ORANGE)
     axes[1].plot(p, variances, "o", color=BLUE)
@@ -460,8 +496,12 @@ def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
     colours = [BLUE if value <= bound else ORANGE for value in values]
     ax.barh(list(errors), values, left=0, color=colours, height=0.6)
     ax.axvline(bound, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(" passes up to here", (bound, 0), xycoords=("data", "axes fraction"), color=GREY)
-    ax.set(xscale="log", xlabel="relative error of the gradient", xlim=(values.min() / 10, None))
+    ax.set_title("passes up to the dashed line", color=GREY)
+    ax.set(
+        xscale="log",
+        xlabel="relative error of the gradient",
+        xlim=(values.min() / 10, None),
+    )
     ax.set_ylim(len(errors) - 0.4, -0.6)
     return figure
 
@@ -484,18 +524,27 @@ def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
     >>> figure = training_curves({"p = 0": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]})
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
-    for (label, histories), colour in zip(runs.items(), (ORANGE, BLUE, GREEN), strict=False):
+    for (label, histories), colour in zip(
+        runs.items(), (ORANGE, BLUE, GREEN), strict=False
+    ):
         for ax, part in zip(axes, ("train_loss", "val_loss"), strict=True):
             losses = np.array([getattr(history, part) for history in histories])
-            _band(ax, np.arange(1, losses.shape[1] + 1), losses, color=colour, label=label)
-    axes[0].set(yscale="log", xlabel="epoch", ylabel="loss (nats)", title="training set")
+            _band(
+                ax, np.arange(1, losses.shape[1] + 1), losses, color=colour, label=label
+            )
+    axes[0].set(
+        yscale="log", xlabel="epoch", ylabel="loss (nats)", title="training set"
+    )
     axes[1].set(xlabel="epoch", ylabel="loss (nats)", title="validation set")
+    axes[1].set_ylim(0, 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run))
     axes[1].legend()
     return figure
 
 
 @_drawn
-def paired_seeds(without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str) -> Figure:
+def paired_seeds(
+    without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str
+) -> Figure:
     """Draw one line a seed, from the network without dropout to the one with it.
 
     Parameters
@@ -516,8 +565,21 @@ def paired_seeds(without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str
     without, with_dropout = np.asarray(without), np.asarray(with_dropout)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for a, b in zip(without, with_dropout, strict=True):
-        ax.plot([0, 1], [a, b], "o-", color=BLUE if b < a else ORANGE, alpha=0.6, markersize=4)
-    ax.plot([0, 1], [without.mean(), with_dropout.mean()], "ks-", linewidth=2.5, label="mean")
+        ax.plot(
+            [0, 1],
+            [a, b],
+            "o-",
+            color=BLUE if b < a else ORANGE,
+            alpha=0.6,
+            markersize=4,
+        )
+    ax.plot(
+        [0, 1],
+        [without.mean(), with_dropout.mean()],
+        "ks-",
+        linewidth=2.5,
+        label="mean",
+    )
     ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"], ylabel=label)
     ax.set_xlim(-0.4, 1.4)
     ax.legend()

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from companion.masks import Rng, bernoulli_mask, check_floating, check_probability, select
+from companion.masks import (
+    Rng,
+    bernoulli_mask,
+    check_floating,
+    check_probability,
+    select,
+)
 
 
 def dropout(

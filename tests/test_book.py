@@ -44,7 +44,10 @@ def test_no_output_escapes_comparison():
         (path.name, tag)
         for path in NOTEBOOKS
         for cell in code_cells(path)
-        for tag in [*cell.metadata.get("tags", []), *re.findall(r"(?i)#\s*nbval.*", cell.source)]
+        for tag in [
+            *cell.metadata.get("tags", []),
+            *re.findall(r"(?i)#\s*nbval.*", cell.source),
+        ]
         if "nbval" in tag.lower() or tag == "raises-exception"
     ]
     assert len(ignoring) <= ALLOWED_IGNORES, ignoring
@@ -53,7 +56,9 @@ def test_no_output_escapes_comparison():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_chapter_has_a_figure_claims_citations_and_solved_exercises(path):
     notebook = nbformat.read(path, as_version=4)
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    prose = "\n".join(
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown"
+    )
     outputs = str([cell.get("outputs") for cell in notebook.cells])
     assert "image/png" in outputs
     assert outputs.count("✓") >= 10
@@ -73,7 +78,9 @@ def test_every_solution_holds_an_executed_claim(path):
             if inside:
                 solutions[inside] |= "✓" in str(cell.outputs)
             continue
-        for start, end in re.findall(r"\{solution-start\} (\S+)|(\{solution-end\})", cell.source):
+        for start, end in re.findall(
+            r"\{solution-start\} (\S+)|(\{solution-end\})", cell.source
+        ):
             if start:
                 inside = start
                 solutions[inside] = False
@@ -116,8 +123,23 @@ def test_nbval_compares_stored_outputs(tmp_path, old, new, passes):
     assert changed == 1
     nbformat.write(notebook, path)
     shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", tmp_path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
-    command += ["--nbval-current-env", "--nbval-sanitize-with", "nbval_sanitize.cfg", path.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+    ]
+    command += [
+        "--nbval-current-env",
+        "--nbval-sanitize-with",
+        "nbval_sanitize.cfg",
+        path.name,
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     failed = re.findall(r"(\d+) failed", done.stdout)
     assert (done.returncode, failed) == ((0, []) if passes else (1, ["1"])), done.stdout

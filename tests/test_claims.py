@@ -22,7 +22,11 @@ HOLDS = [
     (0, {"equals": False}, "measured 0; exactly False"),
     ("relu", {"equals": "relu"}, "measured relu; exactly relu"),
     (0.123456, {"at_most": 0.25}, "measured 0.1235; at most 0.25"),
-    (np.float32(0.5), {"between": (np.float64(0.25), 1)}, "measured 0.5; between 0.25 and 1"),
+    (
+        np.float32(0.5),
+        {"between": (np.float64(0.25), 1)},
+        "measured 0.5; between 0.25 and 1",
+    ),
     (np.float64(1e-9), {"at_most": 1e-6}, "measured 1e-09; at most 1e-06"),
     (np.array(0.5), {"at_least": 0.5}, "measured 0.5; at least 0.5"),
     (np.float64(3), {"equals": 3}, "measured 3; exactly 3"),
@@ -41,7 +45,11 @@ FAILS = [
     (np.float32(2), {"at_most": 1}, "measured 2; at most 1"),
     (math.nan, {"at_most": math.inf}, "measured nan; at most inf"),
     (math.nan, {"at_least": -math.inf}, "measured nan; at least -inf"),
-    (math.nan, {"between": (-math.inf, math.inf)}, "measured nan; between -inf and inf"),
+    (
+        math.nan,
+        {"between": (-math.inf, math.inf)},
+        "measured nan; between -inf and inf",
+    ),
     (math.nan, {"equals": math.nan}, "measured nan; exactly nan"),
     (np.float64(np.nan), {"at_most": 1}, "measured nan; at most 1"),
     (1, {"at_most": math.nan}, "measured 1; at most nan"),
@@ -58,7 +66,9 @@ def test_a_claim_that_holds_prints_one_line(measured, bound, figures, capsys):
 
 
 @pytest.mark.parametrize(("measured", "bound", "figures"), FAILS)
-def test_a_claim_that_fails_quotes_sentence_value_and_bound(measured, bound, figures, capsys):
+def test_a_claim_that_fails_quotes_sentence_value_and_bound(
+    measured, bound, figures, capsys
+):
     with pytest.raises(AssertionError) as caught:
         claim("units survive", measured, **bound)
     assert str(caught.value) == f"units survive ({figures})"
@@ -77,7 +87,9 @@ def test_a_claim_needs_exactly_one_bound(bounds, named):
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    yield InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    yield InteractiveShell.instance(
+        config=Config({"HistoryManager": {"enabled": False}})
+    )
     InteractiveShell.clear_instance()
 
 

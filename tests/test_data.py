@@ -26,7 +26,9 @@ from sklearn.datasets import load_digits
 from companion import data
 
 REAL = os.environ.get("COMPANION_DATA")
-needs_real_data = pytest.mark.skipif(not REAL, reason="COMPANION_DATA names no folder of real data")
+needs_real_data = pytest.mark.skipif(
+    not REAL, reason="COMPANION_DATA names no folder of real data"
+)
 
 
 def idx(array):
@@ -83,7 +85,9 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.delenv("COMPANION_DATA", raising=False)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "caches" / project)
+    monkeypatch.setattr(
+        pooch, "os_cache", lambda project: tmp_path / "caches" / project
+    )
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between pooch's attempts
     return tmp_path / "caches" / "dropout-companion"
 
@@ -128,7 +132,9 @@ def folder(monkeypatch, tmp_path, server):
 
 
 def files_below(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()
+    )
 
 
 # --- what every data set is ----------------------------------------------------------------------
@@ -169,7 +175,9 @@ def test_a_data_set_unpacks_and_has_names():
 )
 def test_images_are_rows_of_pixels_between_0_and_1(folder, split, rows):
     X, y = data.load("mnist", split=split)
-    np.testing.assert_array_equal(X, PIXELS[rows].reshape(-1, 6).astype(np.float32) / 255)
+    np.testing.assert_array_equal(
+        X, PIXELS[rows].reshape(-1, 6).astype(np.float32) / 255
+    )
     np.testing.assert_array_equal(y, LABELS[rows])
     assert (X.dtype, y.dtype) == (np.float32, np.int64)
     assert X.flags.writeable
@@ -190,7 +198,10 @@ def test_the_last_column_of_a_table_is_the_target(folder):
 
 
 def test_a_text_is_one_str_with_every_character_of_its_file(folder):
-    assert data.load("tinyshakespeare") == "First Citizen:\r\nAdieu, \u201ccaf\u00e9\u201d\n"
+    assert (
+        data.load("tinyshakespeare")
+        == "First Citizen:\r\nAdieu, \u201ccaf\u00e9\u201d\n"
+    )
 
 
 @needs_real_data
@@ -219,7 +230,9 @@ def test_the_real_images(monkeypatch, name, mean, counts):
         assert np.bincount(y).tolist() == count
     # The published means of the training images.
     assert parts["train"].X.mean(dtype=float) == pytest.approx(mean, abs=5e-5)
-    for whole, train, test in zip(parts["all"], parts["train"], parts["test"], strict=True):
+    for whole, train, test in zip(
+        parts["all"], parts["train"], parts["test"], strict=True
+    ):
         np.testing.assert_array_equal(whole, np.concatenate([train, test]))
 
 
@@ -285,7 +298,9 @@ def test_an_unknown_split_is_quoted(name, split):
         data.load(name, split=split)
 
 
-@pytest.mark.parametrize("name", [name for name in data.NAMES if not name.endswith("mnist")])
+@pytest.mark.parametrize(
+    "name", [name for name in data.NAMES if not name.endswith("mnist")]
+)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_set_without_an_official_split_is_loaded_whole_or_not_at_all(name, split):
     with pytest.raises(ValueError, match=f"{name} .*got '{split}'"):
@@ -308,7 +323,9 @@ def test_a_given_folder_may_begin_with_a_tilde(folder, monkeypatch):
     assert data.load("uci-yacht").X.shape == (2, 2)
 
 
-def test_a_file_missing_from_a_given_folder_is_an_error_and_is_not_fetched(folder, server):
+def test_a_file_missing_from_a_given_folder_is_an_error_and_is_not_fetched(
+    folder, server
+):
     (folder / YACHT).unlink()
     with pytest.raises(FileNotFoundError) as caught:
         data.load("uci-yacht")
@@ -318,7 +335,9 @@ def test_a_file_missing_from_a_given_folder_is_an_error_and_is_not_fetched(folde
     assert server.requests == []
 
 
-def test_the_full_path_is_named_even_if_the_folder_is_given_as_a_relative_one(folder, monkeypatch):
+def test_the_full_path_is_named_even_if_the_folder_is_given_as_a_relative_one(
+    folder, monkeypatch
+):
     monkeypatch.chdir(folder.parent)
     monkeypatch.setenv("COMPANION_DATA", "given")
     (folder / YACHT).unlink()
@@ -328,7 +347,11 @@ def test_the_full_path_is_named_even_if_the_folder_is_given_as_a_relative_one(fo
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda content: content[:-5], lambda content: content[:-1] + b"?", lambda content: b""],
+    [
+        lambda content: content[:-5],
+        lambda content: content[:-1] + b"?",
+        lambda content: b"",
+    ],
     ids=["truncated", "corrupt", "empty"],
 )
 @pytest.mark.parametrize(
@@ -339,7 +362,9 @@ def test_the_full_path_is_named_even_if_the_folder_is_given_as_a_relative_one(fo
         ("uci-yacht", YACHT),
     ],
 )
-def test_a_damaged_file_in_a_given_folder_is_an_error(folder, server, name, file, damage):
+def test_a_damaged_file_in_a_given_folder_is_an_error(
+    folder, server, name, file, damage
+):
     data.load(name)  # what was right once is verified again
     (folder / file).write_bytes(damage(FILES[file]))
     with pytest.raises(ValueError, match="truncated or corrupt") as caught:
@@ -359,7 +384,9 @@ def test_companion_data_must_be_a_folder(monkeypatch, tmp_path, kind):
         path.write_text("")
     monkeypatch.setenv("COMPANION_DATA", str(path))
     for ask in (data.available, lambda: data.load("uci-yacht")):
-        with pytest.raises(NotADirectoryError, match=f"COMPANION_DATA.*{re.escape(str(path))}"):
+        with pytest.raises(
+            NotADirectoryError, match=f"COMPANION_DATA.*{re.escape(str(path))}"
+        ):
             ask()
     assert len(data.load("digits").X) == 1797
 
@@ -368,7 +395,9 @@ def test_companion_data_must_be_a_folder(monkeypatch, tmp_path, kind):
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_file_is_fetched_once_into_the_cache(server, cache, monkeypatch, capsys, value):
+def test_a_file_is_fetched_once_into_the_cache(
+    server, cache, monkeypatch, capsys, value
+):
     if value is not None:
         monkeypatch.setenv("COMPANION_DATA", value)
     for _ in range(2):
@@ -394,7 +423,9 @@ def test_a_split_fetches_its_own_files_alone(server, cache):
     ]
 
 
-@pytest.mark.parametrize("content", [FILES[YACHT][:-5], b"1 2 3\n"], ids=["truncated", "corrupt"])
+@pytest.mark.parametrize(
+    "content", [FILES[YACHT][:-5], b"1 2 3\n"], ids=["truncated", "corrupt"]
+)
 def test_a_damaged_file_in_the_cache_is_fetched_again(server, cache, content):
     data.load("uci-yacht")
     (cache / YACHT).write_bytes(content)
@@ -420,7 +451,10 @@ def test_a_failed_download_leaves_nothing_and_a_later_one_works(
     message = str(caught.value)
     assert f"{faulty_server.url}/{YACHT}" in message
     assert str(cache / YACHT) in message
-    assert f"COMPANION_DATA can point at a folder that holds the file as {YACHT}" in message
+    assert (
+        f"COMPANION_DATA can point at a folder that holds the file as {YACHT}"
+        in message
+    )
     if error is ValueError:
         assert hashlib.sha256(FILES[YACHT]).hexdigest() in message
     assert files_below(cache) == []
@@ -460,7 +494,9 @@ def test_a_cache_that_cannot_be_written_to_is_an_error_with_a_way_round(server, 
 @pytest.mark.parametrize("package", ["pooch", "tqdm"])
 def test_without_pooch_the_error_says_what_to_install(server, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=re.escape('pip install "dropout-companion[data]"')):
+    with pytest.raises(
+        ImportError, match=re.escape('pip install "dropout-companion[data]"')
+    ):
         data.load("uci-yacht")
     assert server.requests == []
     assert data.available() == ["digits"]
@@ -481,7 +517,9 @@ def test_available_fetches_nothing_and_makes_no_folder(cache):
     assert not cache.exists()
 
 
-def test_available_looks_into_a_given_folder_and_not_into_the_cache(server, folder, monkeypatch):
+def test_available_looks_into_a_given_folder_and_not_into_the_cache(
+    server, folder, monkeypatch
+):
     (folder / YACHT).unlink()
     monkeypatch.delenv("COMPANION_DATA")
     data.load("uci-yacht")
@@ -494,5 +532,7 @@ def test_available_looks_into_a_given_folder_and_not_into_the_cache(server, fold
 def test_a_set_is_available_if_all_its_files_are(folder):
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
     assert "mnist" not in data.available()
-    assert "fashion-mnist" in data.available()  # the made-up registry gives it no file to miss
+    assert (
+        "fashion-mnist" in data.available()
+    )  # the made-up registry gives it no file to miss
     assert data.available()[0] == "digits"

@@ -32,19 +32,25 @@ def test_kept_units_are_scaled_and_the_mask_is_that_of_the_seed(p, shape, dtype)
     np.testing.assert_array_equal(mask, bernoulli_mask(shape, p, rng=1), strict=True)
     wide = np.promote_types(dtype, "f4").type  # float16 would round the factor itself
     scaled = (x * wide(1 / (1 - p))).astype(dtype)
-    np.testing.assert_array_equal(y, np.where(mask, scaled, np.zeros((), dtype)), strict=True)
+    np.testing.assert_array_equal(
+        y, np.where(mask, scaled, np.zeros((), dtype)), strict=True
+    )
 
 
 @pytest.mark.parametrize(("dtype", "roundings"), [("f2", 1), ("f4", 2), ("f8", 3)])
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6])
 def test_mean_over_both_masks_is_x_to_rounding(p, dtype, roundings):
-    x = np.linspace(-0.06, 0.06, 100, dtype=dtype)  # 0.06 / 1e-6 is near float16's largest number
+    x = np.linspace(
+        -0.06, 0.06, 100, dtype=dtype
+    )  # 0.06 / 1e-6 is near float16's largest number
     kept = dropout(x, p, mask=np.True_).astype("f8")
     dropped = dropout(x, p, mask=np.False_).astype("f8")
     # The factor of float16 is kept in float32, so that only the product is rounded to float16;
     # float32 rounds factor and product, float64 also the mean below. 1 %: 2nd order, float64.
     bound = 1.01 * roundings * np.finfo(dtype).eps / 2
-    np.testing.assert_allclose((1 - p) * kept + p * dropped, x.astype("f8"), rtol=bound, atol=0)
+    np.testing.assert_allclose(
+        (1 - p) * kept + p * dropped, x.astype("f8"), rtol=bound, atol=0
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -61,7 +67,9 @@ def test_measured_mean_and_variance(p, dtype):
 
 @pytest.mark.parametrize("shared_axes", [0, (-1,), (0, 1)])
 def test_shared_axes_share_one_draw(shared_axes):
-    _, mask = dropout(activations((20, 30)), 0.5, rng=3, shared_axes=shared_axes, return_mask=True)
+    _, mask = dropout(
+        activations((20, 30)), 0.5, rng=3, shared_axes=shared_axes, return_mask=True
+    )
     expected = bernoulli_mask((20, 30), 0.5, rng=3, shared_axes=shared_axes)
     np.testing.assert_array_equal(mask, expected)
 
@@ -76,7 +84,9 @@ def test_dropped_nan_and_inf_do_not_leak_and_kept_nan_stays():
 # Where nothing is dropped, and where all is
 
 
-@pytest.mark.parametrize(("p", "training"), [(0, True), (0, False), (0.5, False), (1, False)])
+@pytest.mark.parametrize(
+    ("p", "training"), [(0, True), (0, False), (0.5, False), (1, False)]
+)
 def test_where_nothing_is_dropped_x_itself_comes_back_and_nothing_is_drawn(p, training):
     x, rng = activations(5), np.random.default_rng(5)
     before = rng.bit_generator.state
@@ -134,7 +144,9 @@ def test_gradient_equals_central_differences(p, shared_axes):
         return (weights * dropout(x, p, mask=mask)).sum()
 
     steps = 0.5 * np.eye(x.size).reshape(-1, *x.shape)
-    numerical = [loss(x + step) - loss(x - step) for step in steps]  # exact: the map is linear
+    numerical = [
+        loss(x + step) - loss(x - step) for step in steps
+    ]  # exact: the map is linear
     gradient = dropout_backward(weights, mask, p)
     np.testing.assert_allclose(gradient.ravel(), numerical, rtol=0, atol=1e-13)
 
@@ -154,13 +166,17 @@ def test_x_is_not_written_to_and_may_be_a_list(training):
     x = activations(50)
     x.flags.writeable = False
     from_array = dropout(x, 0.5, training=training, rng=8)
-    np.testing.assert_array_equal(dropout(x.tolist(), 0.5, training=training, rng=8), from_array)
+    np.testing.assert_array_equal(
+        dropout(x.tolist(), 0.5, training=training, rng=8), from_array
+    )
 
 
 @pytest.mark.parametrize("x", [[1, 2], [True, False], np.ones(3, "u1"), 1 + 2j])
 def test_only_floats_are_trained_on(x):
     for p in (0, 0.5, 1):
-        with pytest.raises(TypeError, match="dropout needs float16, float32 or float64"):
+        with pytest.raises(
+            TypeError, match="dropout needs float16, float32 or float64"
+        ):
             dropout(x, p)
     np.testing.assert_array_equal(dropout(x, 0.5, training=False), x)
 

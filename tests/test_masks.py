@@ -24,7 +24,9 @@ def within_5_standard_errors(kept, p, n):
 # How many are kept
 
 
-@pytest.mark.parametrize("shape", [7, (7,), [2, 3], (2, 3, 4), (2, 0, 3), (), np.int64(5)])
+@pytest.mark.parametrize(
+    "shape", [7, (7,), [2, 3], (2, 3, 4), (2, 0, 3), (), np.int64(5)]
+)
 @pytest.mark.parametrize("p", [0, 0.3, 1])
 def test_mask_is_boolean_and_has_the_shape_asked_for(shape, p):
     mask = bernoulli_mask(shape, p, rng=0)
@@ -36,7 +38,9 @@ def test_mask_is_boolean_and_has_the_shape_asked_for(shape, p):
     "p", [2**-20, 0.001, 0.003, 0.1, 0.3, 0.48, 0.5, 0.52, 0.9, 0.997, 1 - 2**-20]
 )
 def test_units_are_dropped_with_probability_p(p):
-    n = 2**23 if 0.001 <= p <= 0.999 else 2**26  # the rarer event happens 64 times or more
+    n = (
+        2**23 if 0.001 <= p <= 0.999 else 2**26
+    )  # the rarer event happens 64 times or more
     assert within_5_standard_errors(bernoulli_mask(n, p, rng=1).mean(), p, n)
 
 
@@ -70,7 +74,9 @@ def test_probability_is_p_to_the_last_bits(p):
 
 
 @pytest.mark.parametrize("p", [0.003, 0.3, 0.9, 0.997])
-@pytest.mark.parametrize("shape", [(2**18, 16), (16, 2**18)], ids=["in a word", "in the mask"])
+@pytest.mark.parametrize(
+    "shape", [(2**18, 16), (16, 2**18)], ids=["in a word", "in the mask"]
+)
 def test_rate_does_not_depend_on_the_position(shape, p):
     kept = bernoulli_mask(shape, p, rng=2).mean(axis=shape.index(2**18))
     assert within_5_standard_errors(kept, p, 2**18)
@@ -113,7 +119,8 @@ def test_number_of_survivors_is_binomial(p):
 
 @pytest.mark.parametrize("shared_axes", [(), 0])
 @pytest.mark.parametrize(
-    ("shape", "p", "kept"), [((9, 5), 0, 45), ((9, 5), 1, 0), ((9, 0), 0.5, 0), (0, 0.5, 0)]
+    ("shape", "p", "kept"),
+    [((9, 5), 0, 45), ((9, 5), 1, 0), ((9, 0), 0.5, 0), (0, 0.5, 0)],
 )
 def test_nothing_is_drawn_where_nothing_is_to_be_decided(shape, p, kept, shared_axes):
     rng = np.random.default_rng(0)
@@ -194,7 +201,10 @@ def test_one_draw_is_shared_along_the_axes_named_and_no_other(shared_axes, axes,
 
 
 def test_all_axes_shared_is_one_draw_for_all():
-    masks = [bernoulli_mask((2, 3), 0.4, rng=seed, shared_axes=(0, 1)) for seed in range(1000)]
+    masks = [
+        bernoulli_mask((2, 3), 0.4, rng=seed, shared_axes=(0, 1))
+        for seed in range(1000)
+    ]
     assert {int(mask.sum()) for mask in masks} == {0, 6}
     assert within_5_standard_errors(np.mean(masks), 0.4, len(masks))
 
@@ -222,19 +232,25 @@ def test_bad_shared_axes_are_refused(shape, shared_axes, error, p):
 # What is refused
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.5, -1, 2, math.nan, math.inf, -math.inf, 1 + 2**-52])
+@pytest.mark.parametrize(
+    "p", [-0.1, 1.5, -1, 2, math.nan, math.inf, -math.inf, 1 + 2**-52]
+)
 def test_p_outside_0_to_1_is_refused_and_quoted(p):
     with pytest.raises(ValueError, match=rf"drop probability in \[0, 1\]; got {p}$"):
         bernoulli_mask(3, p, rng=0)
 
 
-@pytest.mark.parametrize("p", ["0.5", None, 0.5j, [0.5], True, np.True_, np.array([0.5])], ids=repr)
+@pytest.mark.parametrize(
+    "p", ["0.5", None, 0.5j, [0.5], True, np.True_, np.array([0.5])], ids=repr
+)
 def test_p_that_is_no_real_number_is_refused(p):
     with pytest.raises(TypeError, match="p must be a real number; got"):
         bernoulli_mask(3, p, rng=0)
 
 
-@pytest.mark.parametrize("p", [0, 1, np.float16(0.1), np.float32(0.3), Fraction(1, 3)], ids=repr)
+@pytest.mark.parametrize(
+    "p", [0, 1, np.float16(0.1), np.float32(0.3), Fraction(1, 3)], ids=repr
+)
 def test_any_real_number_type_will_do(p):
     expected = bernoulli_mask(1000, float(p), rng=0)
     np.testing.assert_array_equal(bernoulli_mask(1000, p, rng=0), expected)
@@ -278,7 +294,9 @@ def expected_selection(x, mask, scale):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0.0, 0.7, 1.0, 3])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0), 5, (3, 4), BLOCK + 3, (3, BLOCK - 1)])
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (3, 0), 5, (3, 4), BLOCK + 3, (3, BLOCK - 1)]
+)
 def test_select_keeps_scaled_or_gives_0(shape, scale, dtype):
     x, mask = activations(shape, dtype), bernoulli_mask(shape, 0.4, rng=12)
     y = select(x, mask, scale)
@@ -307,7 +325,15 @@ def test_dropped_unit_is_plus_0_whatever_it_held(value, scale, dtype):
         lambda x: x.astype(x.dtype.newbyteorder())[::2, ::3],
         lambda x: x[:, 0],
     ],
-    ids=["strided", "transposed", "Fortran", "broadcast", "swapped", "swapped strided", "column"],
+    ids=[
+        "strided",
+        "transposed",
+        "Fortran",
+        "broadcast",
+        "swapped",
+        "swapped strided",
+        "column",
+    ],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_layout_of_x_does_not_matter(arrange, dtype):
@@ -350,13 +376,28 @@ def test_factor_of_float16_is_not_rounded_to_float16():
 @pytest.mark.parametrize(
     ("x", "mask", "error", "message"),
     [
-        (np.ones(3), np.ones(3, int), TypeError, "mask must be boolean.*got dtype int64"),
+        (
+            np.ones(3),
+            np.ones(3, int),
+            TypeError,
+            "mask must be boolean.*got dtype int64",
+        ),
         (np.ones(3), [1, 0, 1], TypeError, "mask must be boolean.*got dtype int64"),
-        (np.ones(3), np.ones(4, bool), ValueError, r"shape \(4,\) does not fit x of shape \(3,\)"),
+        (
+            np.ones(3),
+            np.ones(4, bool),
+            ValueError,
+            r"shape \(4,\) does not fit x of shape \(3,\)",
+        ),
         (np.ones(3), np.ones((2, 3), bool), ValueError, r"shape \(2, 3\) does not fit"),
         (np.ones(3, int), np.ones(3, bool), TypeError, "needs float16.*got int64"),
         (np.ones(3, bool), np.ones(3, bool), TypeError, "needs float16.*got bool"),
-        (np.ones(3, complex), np.ones(3, bool), TypeError, "needs float16.*got complex128"),
+        (
+            np.ones(3, complex),
+            np.ones(3, bool),
+            TypeError,
+            "needs float16.*got complex128",
+        ),
     ],
 )
 def test_select_says_what_does_not_fit(x, mask, error, message):

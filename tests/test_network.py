@@ -64,7 +64,9 @@ def test_gradient_equals_central_differences(activation, convention, p, input_p)
     masks = net.draw_masks(len(X), rng=3)
     loss, gradients = net.loss_and_grad(X, y, masks=masks)
     sums = forward_by_hand(net, X, masks)
-    np.testing.assert_allclose(net.logits(X, masks=masks), sums[-1], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        net.logits(X, masks=masks), sums[-1], rtol=1e-12, atol=1e-12
+    )
     assert loss == pytest.approx(loss_by_hand(sums[-1], y), rel=1e-12)
 
     step = 1e-5
@@ -104,7 +106,9 @@ def test_large_logits_neither_overflow_nor_lose_the_loss():
         array *= 1e5
     X, y = data()
     logits = forward_by_hand(net, X, [None])[-1]
-    margin = logits.max(axis=1) - logits[np.arange(len(y)), y]  # the loss, all but its last bits
+    margin = (
+        logits.max(axis=1) - logits[np.arange(len(y)), y]
+    )  # the loss, all but its last bits
     assert net.evaluate(X, y)[0] == pytest.approx(margin.mean(), rel=1e-12)
     np.testing.assert_allclose(net.predict_proba(X).sum(axis=1), 1, rtol=1e-12)
 
@@ -146,7 +150,9 @@ def test_one_p_is_for_every_hidden_layer_and_never_for_the_input():
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_inference_is_deterministic_and_draws_nothing(convention):
     X, y = data()
-    net, twin = (MLP(SIZES, input_p=0.2, convention=convention, rng=8) for _ in range(2))
+    net, twin = (
+        MLP(SIZES, input_p=0.2, convention=convention, rng=8) for _ in range(2)
+    )
     for _ in range(2):
         np.testing.assert_array_equal(net.predict_proba(X), net.predict_proba(X))
         np.testing.assert_array_equal(net.predict(X), net.logits(X).argmax(axis=1))
@@ -231,7 +237,9 @@ def test_an_epoch_is_every_sample_once_in_a_new_order():
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-@pytest.mark.parametrize(("sizes", "p"), [([4, 5, 3], 0), ([4, 5, 3], 0.9), ([4, 9, 9, 3], 0.5)])
+@pytest.mark.parametrize(
+    ("sizes", "p"), [([4, 5, 3], 0), ([4, 5, 3], 0.9), ([4, 9, 9, 3], 0.5)]
+)
 def test_same_seed_means_same_batches_whatever_p_and_sizes(sizes, p):
     assert batches_seen(sizes, p=p, input_p=p) == batches_seen([4, 5, 3])
 
@@ -243,7 +251,12 @@ def test_same_seed_means_same_masks_whatever_the_sizes():
 
 @pytest.mark.parametrize(
     ("activation", "variance"),
-    [("relu", 2 / 400), ("tanh", 2 / 700), ("logistic", 2 / 700), ("identity", 2 / 700)],
+    [
+        ("relu", 2 / 400),
+        ("tanh", 2 / 700),
+        ("logistic", 2 / 700),
+        ("identity", 2 / 700),
+    ],
 )
 def test_first_weights_have_the_variance_of_he_or_glorot(activation, variance):
     net = MLP([400, 300, 2], activation=activation, rng=16)
@@ -262,7 +275,9 @@ def train_by_hand(net, X, y, steps, update):
     memories = [{} for _ in net.parameters]
     for step in range(1, steps + 1):
         _, gradients = net.loss_and_grad(X, y)
-        for array, memory, gradient in zip(net.parameters, memories, gradients, strict=True):
+        for array, memory, gradient in zip(
+            net.parameters, memories, gradients, strict=True
+        ):
             array += update(memory, gradient, step)
 
 
@@ -310,20 +325,30 @@ def test_both_conventions_train_the_same_network():
         for convention in CONVENTIONS
     ]
     inverted, standard = nets
-    inverted.weights = [scale_weights(w, p) for w, p in zip(standard.weights, ps, strict=True)]
+    inverted.weights = [
+        scale_weights(w, p) for w, p in zip(standard.weights, ps, strict=True)
+    ]
     rates = [r for p in ps for r in (rate * (1 - p) ** 2, rate)]
     X, y = data(40)
     start = inverted.logits(X)
     for net, learning_rate in ((standard, rate), (inverted, rates)):
-        net.fit(X, y, epochs=20, batch_size=16, learning_rate=learning_rate, momentum=0.9)
+        net.fit(
+            X, y, epochs=20, batch_size=16, learning_rate=learning_rate, momentum=0.9
+        )
     assert abs(inverted.logits(X) - start).max() > 0.1  # they did learn
-    for w_inverted, w_standard, p in zip(inverted.weights, standard.weights, ps, strict=True):
+    for w_inverted, w_standard, p in zip(
+        inverted.weights, standard.weights, ps, strict=True
+    ):
         np.testing.assert_allclose(w_inverted, (1 - p) * w_standard, rtol=1e-9)
-    np.testing.assert_allclose(inverted.predict_proba(X), standard.predict_proba(X), rtol=1e-9)
+    np.testing.assert_allclose(
+        inverted.predict_proba(X), standard.predict_proba(X), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize(("optimizer", "learning_rate"), [("sgd", 0.03), ("adam", 0.003)])
+@pytest.mark.parametrize(
+    ("optimizer", "learning_rate"), [("sgd", 0.03), ("adam", 0.003)]
+)
 def test_training_learns_digits(optimizer, learning_rate, convention):
     X, y = load_digits(return_X_y=True)
     X = X / 16
@@ -345,17 +370,25 @@ def test_history_holds_what_evaluate_measures_after_each_epoch():
     (X, y), (X_val, y_val) = data(30), data(5)
     net, twin = network(), network()
     history = net.fit(X, y, epochs=3, momentum=0, validation=(X_val, y_val))
-    for epoch in range(3):  # without momentum, three fits of one epoch are one fit of three
+    for epoch in range(
+        3
+    ):  # without momentum, three fits of one epoch are one fit of three
         twin.fit(X, y, epochs=1, momentum=0)
         measured = (history.train_loss[epoch], history.train_accuracy[epoch])
         assert measured == twin.evaluate(X, y)
-        assert (history.val_loss[epoch], history.val_accuracy[epoch]) == twin.evaluate(X_val, y_val)
+        assert (history.val_loss[epoch], history.val_accuracy[epoch]) == twin.evaluate(
+            X_val, y_val
+        )
     assert {len(values) for values in vars(history).values()} == {3}
 
 
 def test_without_validation_its_history_is_empty():
     history = network().fit(*data(), epochs=2)
-    assert (len(history.train_loss), history.val_loss, history.val_accuracy) == (2, [], [])
+    assert (len(history.train_loss), history.val_loss, history.val_accuracy) == (
+        2,
+        [],
+        [],
+    )
 
 
 def test_training_writes_to_nothing_of_the_caller():
@@ -400,12 +433,24 @@ def test_a_learning_rate_too_high_is_a_floating_point_error(optimizer):
     [
         ({"layer_sizes": [4]}, ValueError, r"got \[4\]"),
         ({"layer_sizes": []}, ValueError, r"got \[\]"),
-        ({"layer_sizes": [4, 0, 3]}, ValueError, "layer_sizes must be at least 1; got 0"),
+        (
+            {"layer_sizes": [4, 0, 3]},
+            ValueError,
+            "layer_sizes must be at least 1; got 0",
+        ),
         ({"layer_sizes": [4, -2]}, ValueError, "at least 1; got -2"),
-        ({"layer_sizes": [4, 2.5, 3]}, TypeError, "layer_sizes must be an int; got 2.5"),
+        (
+            {"layer_sizes": [4, 2.5, 3]},
+            TypeError,
+            "layer_sizes must be an int; got 2.5",
+        ),
         ({"layer_sizes": [4, True]}, TypeError, "got True"),
         ({"convention": "inverse"}, ValueError, "inverted, standard; got 'inverse'"),
-        ({"activation": "gelu"}, ValueError, "relu, tanh, logistic, identity; got 'gelu'"),
+        (
+            {"activation": "gelu"},
+            ValueError,
+            "relu, tanh, logistic, identity; got 'gelu'",
+        ),
         ({"p": 1.5}, ValueError, r"p is a drop probability in \[0, 1\]; got 1.5"),
         ({"p": [0.5, -0.1]}, ValueError, "got -0.1"),
         ({"p": [0.5]}, ValueError, r"one for each of 2; got \[0.5\]"),
@@ -427,7 +472,11 @@ def test_a_network_that_cannot_be_is_refused(arguments, error, message):
 @pytest.mark.parametrize(
     ("X", "y", "message"),
     [
-        (np.ones((2, 3)), [0, 1], r"X must have shape \(n_samples > 0, 4\); got \(2, 3\)"),
+        (
+            np.ones((2, 3)),
+            [0, 1],
+            r"X must have shape \(n_samples > 0, 4\); got \(2, 3\)",
+        ),
         (np.ones(4), [0], r"got \(4,\)"),
         (np.ones((0, 4)), [], r"got \(0, 4\)"),
         (np.ones((2, 4)), [0, 3], "classes 0 to 2; got 0 to 3"),
@@ -481,7 +530,11 @@ def test_a_validation_set_that_does_not_fit_is_refused_before_training():
         ({"learning_rate": 0}, ValueError, "learning_rate must be positive; got 0"),
         ({"learning_rate": math.nan}, ValueError, "got nan"),
         ({"learning_rate": "fast"}, ValueError, "got 'fast'"),
-        ({"learning_rate": [0.1, 0.1]}, ValueError, r"one for each of 6; got \[0.1, 0.1\]"),
+        (
+            {"learning_rate": [0.1, 0.1]},
+            ValueError,
+            r"one for each of 6; got \[0.1, 0.1\]",
+        ),
         ({"learning_rate": [0.1] * 5 + [-1]}, ValueError, "must be positive; got .*-1"),
         ({"validation": (np.ones((2, 3)), [0, 1])}, ValueError, r"got \(2, 3\)"),
     ],
@@ -496,7 +549,11 @@ def test_training_that_cannot_be_is_refused(arguments, error, message):
     [
         ([None, None], ValueError, "masks must hold 3 entries; got 2"),
         ([None] * 4, ValueError, "masks must hold 3 entries; got 4"),
-        ([None, np.ones((7, 9), bool), None], ValueError, r"shape \(7, 9\) does not fit"),
+        (
+            [None, np.ones((7, 9), bool), None],
+            ValueError,
+            r"shape \(7, 9\) does not fit",
+        ),
         ([None, np.ones((7, 6)), None], TypeError, "mask must be boolean.*float64"),
     ],
 )

@@ -20,7 +20,10 @@ def test_the_readme_example_prints_what_the_readme_says():
         r"```python\n(.*?)```\s+prints\s+```text\n(.*?)```", README, re.S
     ).groups()
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == printed
     assert len(code.splitlines()) <= 12
@@ -33,7 +36,9 @@ def test_the_readme_names_every_make_target_it_needs():
 
 
 def test_make_without_a_target_lists_the_targets():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for target in ("book", "test", "lab", "notebooks", "bench", "help"):
         assert f"make {target}" in done.stdout
 
@@ -47,12 +52,16 @@ def test_make_without_a_target_lists_the_targets():
 )
 def test_make_says_so_if_python_is_missing_or_too_old(tmp_path, python, message):
     old = tmp_path / "python3.10"
-    old.write_text('#!/bin/sh\ncase "$1" in --version) echo "Python 3.10.4";; *) exit 1;; esac\n')
+    old.write_text(
+        '#!/bin/sh\ncase "$1" in --version) echo "Python 3.10.4";; *) exit 1;; esac\n'
+    )
     old.chmod(0o755)
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     command = ["make", "book", f"PYTHON={python.format(old=old)}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert message in done.stdout
     assert not (tmp_path / ".venv").exists()
@@ -61,7 +70,9 @@ def test_make_says_so_if_python_is_missing_or_too_old(tmp_path, python, message)
 def test_requirements_pin_every_package_and_name_no_host():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9_.-]+==[0-9][0-9a-z.]*", pin) for pin in pins), pins
+    assert all(re.fullmatch(r"[a-z0-9_.-]+==[0-9][0-9a-z.]*", pin) for pin in pins), (
+        pins
+    )
     assert not any(pin.startswith(("nvidia", "triton", "cuda")) for pin in pins)
     pinned = {pin.split("==")[0].replace("_", "-") for pin in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -86,7 +97,9 @@ def test_the_wheel_holds_the_companion_and_nothing_else(wheel):
         "companion",
         "dropout_companion",
     }
-    assert {"companion/py.typed", "companion/digits.npz", "companion/masks.py"} <= set(names)
+    assert {"companion/py.typed", "companion/digits.npz", "companion/masks.py"} <= set(
+        names
+    )
 
 
 def test_the_core_works_with_numpy_alone(wheel, tmp_path):

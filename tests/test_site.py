@@ -21,20 +21,33 @@ def pages(tmp_path_factory):
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(ROOT), "-q", "-W", "-n"]
-    command += ["--keep-going", "--config", str(folder / "_config.yml"), "--toc", "_toc.yml"]
+    command += [
+        "--keep-going",
+        "--config",
+        str(folder / "_config.yml"),
+        "--toc",
+        "_toc.yml",
+    ]
     command += ["--path-output", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     html = folder / "_build" / "html"
     return {
-        path.relative_to(html).as_posix(): (path, BeautifulSoup(path.read_text(), "html.parser"))
+        path.relative_to(html).as_posix(): (
+            path,
+            BeautifulSoup(path.read_text(), "html.parser"),
+        )
         for path in html.rglob("*.html")
         if "_static" not in path.parts
     }
 
 
 def chapters(pages):
-    return {name: page for name, (_, page) in pages.items() if name.startswith("book/0")}
+    return {
+        name: page for name, (_, page) in pages.items() if name.startswith("book/0")
+    }
 
 
 def test_the_book_has_all_its_pages(pages):
@@ -44,12 +57,21 @@ def test_the_book_has_all_its_pages(pages):
 
 
 def test_nothing_is_loaded_from_another_host(pages):
-    loaded = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
+    loaded = {
+        "script": "src",
+        "link": "href",
+        "img": "src",
+        "iframe": "src",
+        "source": "src",
+    }
     for name, (_, page) in pages.items():
         for tag, attribute in loaded.items():
             for element in page.find_all(tag):
                 address = element.get(attribute) or ""
-                assert not address.startswith(("http:", "https:", "//")), (name, str(element)[:200])
+                assert not address.startswith(("http:", "https:", "//")), (
+                    name,
+                    str(element)[:200],
+                )
         for script in page.find_all("script", src=False):
             assert "https://" not in script.text, (name, script.text[:200])
 
@@ -59,7 +81,12 @@ def test_style_sheets_load_nothing_from_another_host(pages):
     sheets = [*(path.parents[1] / "_static").rglob("*.css")]
     assert sheets
     for sheet in sheets:
-        text = sheet.read_text(encoding="utf-8").replace(" ", "").replace('"', "").replace("'", "")
+        text = (
+            sheet.read_text(encoding="utf-8")
+            .replace(" ", "")
+            .replace('"', "")
+            .replace("'", "")
+        )
         assert "url(http" not in text, sheet
         assert "url(//" not in text, sheet
         assert "@importhttp" not in text, sheet
@@ -79,7 +106,9 @@ def test_everything_a_page_loads_or_links_to_is_there(pages):
 def test_formulas_are_set_by_a_local_mathjax(pages):
     for name, page in chapters(pages).items():
         sources = [script.get("src", "") for script in page.find_all("script")]
-        assert any(source.endswith("_static/mathjax/tex-chtml.js") for source in sources), name
+        assert any(
+            source.endswith("_static/mathjax/tex-chtml.js") for source in sources
+        ), name
 
 
 def test_every_picture_has_a_text_that_says_what_it_shows(pages):
@@ -101,13 +130,20 @@ def test_every_figure_has_a_numbered_caption(pages):
         figures = page.find_all("figure")
         assert figures, name
         for figure in figures:
-            assert figure.find("span", class_="caption-number"), (name, str(figure)[:200])
+            assert figure.find("span", class_="caption-number"), (
+                name,
+                str(figure)[:200],
+            )
 
 
 def test_every_citation_leads_to_the_bibliography(pages):
     _, bibliography = pages["book/bibliography.html"]
     for name, page in chapters(pages).items():
-        cited = [a["href"] for span in page.select(".bibtex-citation") for a in span.find_all("a")]
+        cited = [
+            a["href"]
+            for span in page.select(".bibtex-citation")
+            for a in span.find_all("a")
+        ]
         cited += [a["href"] for a in page.select("a[href^='bibliography.html#']")]
         assert cited, name
         for address in cited:

@@ -26,7 +26,9 @@ def test_training_gives_x_where_kept_and_0_elsewhere(p, shape, dtype):
     x = activations(shape, dtype)
     y = dropout(x, p, training=True, rng=1)
     mask = bernoulli_mask(shape, p, rng=1)
-    np.testing.assert_array_equal(y, np.where(mask, x, np.zeros((), dtype)), strict=True)
+    np.testing.assert_array_equal(
+        y, np.where(mask, x, np.zeros((), dtype)), strict=True
+    )
 
 
 def test_training_drops_with_probability_p():
@@ -66,7 +68,9 @@ def test_test_time_gives_x_times_keep_probability_and_draws_nothing(p, shape, dt
     x, rng = activations(shape, dtype), np.random.default_rng(6)
     before = rng.bit_generator.state
     y = dropout(x, p, training=False, rng=rng)
-    wide = np.promote_types(dtype, "f4").type  # float16 would round the factor 0.9 itself
+    wide = np.promote_types(
+        dtype, "f4"
+    ).type  # float16 would round the factor 0.9 itself
     np.testing.assert_array_equal(y, (x * wide(1 - p)).astype(dtype), strict=True)
     assert rng.bit_generator.state == before
 
@@ -104,7 +108,10 @@ def test_scaling_the_next_weights_is_scaling_the_activations(p):
     x, weights = activations((8, 5)), activations((5, 3))
     # Two sums of 5 products, each a few roundings from the same number.
     np.testing.assert_allclose(
-        x @ scale_weights(weights, p), dropout(x, p, training=False) @ weights, rtol=0, atol=1e-14
+        x @ scale_weights(weights, p),
+        dropout(x, p, training=False) @ weights,
+        rtol=0,
+        atol=1e-14,
     )
 
 
@@ -115,7 +122,9 @@ def test_scaled_weights_are_a_new_array(p):
     assert not np.shares_memory(scale_weights(weights, p), weights)
 
 
-@pytest.mark.parametrize("integers", [[[2, 4]], np.array([[2, 4]], "i1"), np.array([[2, 4]], "u8")])
+@pytest.mark.parametrize(
+    "integers", [[[2, 4]], np.array([[2, 4]], "i1"), np.array([[2, 4]], "u8")]
+)
 def test_integer_weights_become_float64(integers):
     expected = np.array([[1.5, 3.0]])
     np.testing.assert_array_equal(scale_weights(integers, 0.25), expected, strict=True)
@@ -129,7 +138,9 @@ def test_x_is_not_written_to_and_may_be_a_list(training):
     x = activations(50)
     x.flags.writeable = False
     from_array = dropout(x, 0.5, training=training, rng=7)
-    np.testing.assert_array_equal(dropout(x.tolist(), 0.5, training=training, rng=7), from_array)
+    np.testing.assert_array_equal(
+        dropout(x.tolist(), 0.5, training=training, rng=7), from_array
+    )
 
 
 def test_whether_training_must_be_said():
