@@ -52,8 +52,10 @@ def test_make_without_a_target_lists_the_targets():
 )
 def test_make_says_so_if_python_is_missing_or_too_old(tmp_path, python, message):
     old = tmp_path / "python3.10"
+    pretend = "import sys; sys.version_info = (3, 10, 4); exec(sys.argv[1])"
     old.write_text(
-        '#!/bin/sh\ncase "$1" in --version) echo "Python 3.10.4";; *) exit 1;; esac\n'
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.4" && exit\n'
+        f'exec "{sys.executable}" -c "{pretend}" "$2"\n'
     )
     old.chmod(0o755)
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
