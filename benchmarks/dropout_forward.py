@@ -33,8 +33,12 @@ def extra_bytes(run: Callable[[], np.ndarray]) -> float:
     return (peak - result.nbytes) / result.size
 
 
+def naive_draw(n: int, keep: float, rng: np.random.Generator) -> np.ndarray:
+    return rng.random(n) < keep
+
+
 def naive(x: np.ndarray, keep: float, rng: np.random.Generator) -> np.ndarray:
-    return x * (rng.random(x.size) < keep) / keep
+    return x * naive_draw(x.size, keep, rng) / keep
 
 
 def main() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
                 torch.nn.functional.dropout, tensor, p
             ),
             "x * (rng.random(n) < keep) / keep": partial(naive, x, keep, rng),
+            "rng.random(n) < keep": partial(naive_draw, x.size, keep, rng),
             "np.multiply(x, c, out)": partial(np.multiply, x, scale, out=out),
         }
         for run in runs.values():
