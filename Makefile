@@ -1,5 +1,7 @@
 # Everything runs from .venv, made from requirements.txt the first time it is needed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(firstword $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p"; \
+	done; command -v python3))
 BIN := .venv/bin
 NOTEBOOKS := $(wildcard book/*.ipynb)
 
@@ -10,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: help book test lab notebooks bench requirements clean
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 book: .venv/installed  ## Execute every notebook and build the HTML
 	$(BIN)/jupyter-book build . --all -q -W -n --keep-going

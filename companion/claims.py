@@ -2,17 +2,20 @@
 
 import html
 import sys
+from collections.abc import Callable
 from typing import Any
+
+_MISSING: Any = object()  # None is a value that may be claimed
 
 
 def claim(
     sentence: str,
     measured: Any,
     *,
-    at_most: float | None = None,
-    at_least: float | None = None,
-    between: tuple[float, float] | None = None,
-    equals: Any = None,
+    at_most: Any = _MISSING,
+    at_least: Any = _MISSING,
+    between: Any = _MISSING,
+    equals: Any = _MISSING,
 ) -> None:
     """Check a sentence against its measured value, and show that it was checked.
 
@@ -34,7 +37,7 @@ def claim(
     AssertionError
         If the bound is broken; it quotes the sentence, the value and the bound.
     TypeError
-        If not exactly one bound is given.
+        If not exactly one bound is given, or `measured` is an array.
 
     Notes
     -----
@@ -56,33 +59,50 @@ def claim(
         "between": between,
         "equals": equals,
     }
-    given = [name for name, bound in bounds.items() if bound is not None]
+    given = [name for name, bound in bounds.items() if bound is not _MISSING]
     if len(given) != 1:
         raise TypeError(
-            f"give exactly one of at_most, at_least, between and equals; got {given or 'none'}"
+            "give exactly one of at_most, at_least, between and equals; "
+            f"got {given or 'none'}"
         )
-    if at_most is not None:
-        holds, words = measured <= at_most, f"at most {_figure(at_most)}"
-    elif at_least is not None:
-        holds, words = measured >= at_least, f"at least {_figure(at_least)}"
-    elif between is not None:
-        low, high = between
-        holds, words = (
-            low <= measured <= high,
-            f"between {_figure(low)} and {_figure(high)}",
-        )
+    if getattr(measured, "ndim", 0):
+        raise TypeError(f"a claim is about one value; got an array of {measured.shape}")
+    (kind,), bound = given, bounds[given[0]]
+    if kind == "at_most":
+        holds = measured <= bound
+    elif kind == "at_least":
+        holds = measured >= bound
+    elif kind == "between":
+        holds = bound[0] <= measured <= bound[1]
     else:
-        holds, words = measured == equals, f"exactly {_figure(equals)}"
-    figures = f"measured {_figure(measured)}; {words}"
-    if not bool(holds):
-        raise AssertionError(f"{sentence} ({figures})")
-    _show(sentence, figures)
+        holds = measured == bound and not _has_nan(measured)
+    if not holds:
+        raise AssertionError(f"{sentence} ({_figures(measured, kind, bound, repr)})")
+    _show(sentence, _figures(measured, kind, bound, _short))
 
 
-def _figure(value: Any) -> str:
-    """Three or four digits of a float; anything else as it is."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()
+def _has_nan(value: Any) -> bool:
+    """Containers hold equal NaNs to be equal; a claim does not."""
+    if isinstance(value, (list, tuple)):
+        return any(_has_nan(item) for item in value)
+    return bool(value != value)
+
+
+def _figures(measured: Any, kind: str, bound: Any, write: Callable[[Any], str]) -> str:
+    plain = [_plain(v) for v in (bound if kind == "between" else (bound,))]
+    words = {"equals": "exactly"}.get(kind, kind.replace("_", " "))
+    return (
+        f"measured {write(_plain(measured))}; {words} {' and '.join(map(write, plain))}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for a NumPy one."""
+    is_scalar = hasattr(value, "item") and getattr(value, "ndim", None) == 0
+    return value.item() if is_scalar else value
+
+
+def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

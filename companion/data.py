@@ -191,7 +191,7 @@ def load(name: str, *, split: str = "all") -> Dataset | str:
 
 
 def available() -> list[str]:
-    """List the data sets that load on this machine now, without fetching anything.
+    """List the data sets whose files are on this machine now: nothing need be fetched.
 
     Returns
     -------
@@ -323,11 +323,11 @@ def _read_cached(file: str) -> bytes:
     remedy = f"COMPANION_DATA can point at a folder that holds the file as {file}."
     try:
         return Path(cache.fetch(file, progressbar=True)).read_bytes()
-    except (
-        OSError
-    ) as error:  # no network, no such page, no room on the disk, no permission
+    except OSError as error:  # no network, no such page, no room, no permission
+        damaged = f" in place of the damaged file there (expected SHA-256 {sha256})"
         raise OSError(
-            f"could not fetch {url} to {folder / file}: {error}. Offline, {remedy}"
+            f"could not fetch {url} to {folder / file}"
+            f"{damaged if (folder / file).exists() else ''}: {error}. Offline, {remedy}"
         ) from error
     except ValueError as error:
         raise ValueError(

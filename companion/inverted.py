@@ -9,6 +9,7 @@ import numpy.typing as npt
 from companion.masks import (
     Rng,
     bernoulli_mask,
+    check_axes,
     check_floating,
     check_probability,
     select,
@@ -55,8 +56,8 @@ def dropout(
 ) -> npt.NDArray | tuple[npt.NDArray, Mask | None]:
     """Drop each unit with probability `p` and scale the others by ``1 / (1 - p)``.
 
-    The mean of every unit over the masks is the unit itself, so that nothing is left to do at
-    test time; the variance is ``x**2 * p / (1 - p)``.
+    The mean of every unit over the masks is the unit itself, to the rounding of its dtype, so
+    that nothing is left to do at test time; the variance is ``x**2 * p / (1 - p)``.
 
     Parameters
     ----------
@@ -106,14 +107,14 @@ def dropout(
     >>> dropout(x, 0.5, training=False)
     array([1., 2., 3., 4.])
     """
-    p = check_probability(p)
+    p, y = check_probability(p), np.asarray(x)
+    check_axes(shared_axes, y.ndim)
     if not training:
-        y, mask = np.asarray(x), None
+        mask = None
     else:
-        y = check_floating(x)
-        if mask is None:
-            drawn = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
-            mask = drawn if p > 0 else None
+        check_floating(y)
+        if mask is None and p > 0:
+            mask = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
         y = dropout_backward(y, mask, p)
     return (y, mask) if return_mask else y
 

@@ -70,7 +70,7 @@ def bernoulli_mask(
     """
     p = check_probability(p)
     mask = np.full(shape, p < 1)
-    shared = normalize_axis_tuple(shared_axes, mask.ndim, "shared_axes")
+    shared = check_axes(shared_axes, mask.ndim)
     if p in (0, 1) or mask.size == 0:
         return mask
     if shared:
@@ -191,6 +191,17 @@ def check_probability(p: float, name: str = "p") -> float:
     if not 0 <= p <= 1:  # NaN fails this too
         raise ValueError(f"{name} is a drop probability in [0, 1]; got {p}")
     return float(p)
+
+
+def check_axes(shared_axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return axes counted from the front, or say which one is out of range.
+
+    Examples
+    --------
+    >>> check_axes((0, -1), ndim=4)
+    (0, 3)
+    """
+    return tuple(normalize_axis_tuple(shared_axes, ndim, "shared_axes"))
 
 
 def check_rng(rng: Rng) -> np.random.Generator:

@@ -375,6 +375,10 @@ class MLP:
         """
         X, y = self._check(X, y)
         if validation is not None:
+            if len(validation) != 2:
+                raise ValueError(
+                    f"validation must be a pair (X, y); got {len(validation)} items"
+                )
             validation = self._check(*validation)
         _check_count("epochs", epochs)
         _check_count("batch_size", batch_size)
@@ -482,7 +486,7 @@ def _adam(rates: list[float], beta1: float = 0.9, beta2: float = 0.999) -> Step:
 
 def _bar(epochs: int) -> Iterator[int]:
     try:
-        from tqdm.auto import trange
+        from tqdm import trange
     except ImportError:
         raise ImportError(
             'progress=True needs tqdm: pip install "dropout-companion[data]"'

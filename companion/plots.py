@@ -54,10 +54,13 @@ def _drawn(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
     @wraps(draw)
     def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            figure = draw(*args, **kwargs)
-        plt.close(figure)
-        return figure
+        before = set(plt.get_fignums())
+        try:
+            with plt.rc_context(STYLE):
+                return draw(*args, **kwargs)
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
 
     return styled
 
@@ -523,6 +526,10 @@ def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
     --------
     >>> figure = training_curves({"p = 0": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]})
     """
+    if not all(
+        history.val_loss for histories in runs.values() for history in histories
+    ):
+        raise ValueError("a history has no validation loss: give fit a validation set")
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
     for (label, histories), colour in zip(
         runs.items(), (ORANGE, BLUE, GREEN), strict=False

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from companion.masks import (
     Rng,
     bernoulli_mask,
+    check_axes,
     check_floating,
     check_probability,
     select,
@@ -66,12 +67,14 @@ def dropout(
     >>> dropout(x, 0.5, training=False)
     array([0.5, 1. , 1.5, 2. ])
     """
-    p = check_probability(p)
+    p, x = check_probability(p), np.asarray(x)
+    check_axes(shared_axes, x.ndim)
     if not training:
         return scale_weights(x, p)
-    x = check_floating(x)
-    mask = bernoulli_mask(x.shape, p, rng=rng, shared_axes=shared_axes)
-    return x if p == 0 else select(x, mask)
+    check_floating(x)
+    if p == 0:
+        return x
+    return select(x, bernoulli_mask(x.shape, p, rng=rng, shared_axes=shared_axes))
 
 
 def scale_weights(weights: npt.ArrayLike, p: float) -> npt.NDArray:

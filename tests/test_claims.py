@@ -41,8 +41,10 @@ FAILS = [
     (0.9, {"between": (1, 2)}, "measured 0.9; between 1 and 2"),
     (2.1, {"between": (1, 2)}, "measured 2.1; between 1 and 2"),
     (6, {"equals": 7}, "measured 6; exactly 7"),
-    ("tanh", {"equals": "relu"}, "measured tanh; exactly relu"),
-    (np.float32(2), {"at_most": 1}, "measured 2; at most 1"),
+    ("tanh", {"equals": "relu"}, "measured 'tanh'; exactly 'relu'"),
+    (1.00001, {"at_most": 1.0}, "measured 1.00001; at most 1.0"),
+    ([math.nan], {"equals": [math.nan]}, "measured [nan]; exactly [nan]"),
+    (np.float32(2), {"at_most": 1}, "measured 2.0; at most 1"),
     (math.nan, {"at_most": math.inf}, "measured nan; at most inf"),
     (math.nan, {"at_least": -math.inf}, "measured nan; at least -inf"),
     (
@@ -82,6 +84,16 @@ def test_a_claim_that_fails_quotes_sentence_value_and_bound(
 def test_a_claim_needs_exactly_one_bound(bounds, named):
     with pytest.raises(TypeError, match=f"exactly one of .*; got {named}"):
         claim("units survive", 0.5, **bounds)
+
+
+def test_none_can_be_claimed(capsys):
+    claim("nothing was dropped", None, equals=None)
+    assert "measured None; exactly None" in capsys.readouterr().out
+
+
+def test_an_array_is_not_one_value():
+    with pytest.raises(TypeError, match=r"got an array of \(3,\)"):
+        claim("units survive", np.ones(3), equals=np.ones(3))
 
 
 @pytest.fixture

@@ -433,6 +433,16 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(server, cache, content):
     assert len(server.requests) == 2
 
 
+def test_a_damaged_file_that_cannot_be_fetched_again_is_named(faulty_server, cache):
+    data.load("uci-yacht")
+    (cache / YACHT).write_bytes(b"1 2 3\n")
+    faulty_server.faults += ["no such page"] * 3
+    with pytest.raises(OSError, match="damaged file") as caught:
+        data.load("uci-yacht")
+    assert str(cache / YACHT) in str(caught.value)
+    assert hashlib.sha256(FILES[YACHT]).hexdigest() in str(caught.value)
+
+
 FAULTS = [
     ("wrong bytes", ValueError, "did not deliver"),
     ("cut short, length not told", ValueError, "did not deliver"),

@@ -209,3 +209,11 @@ def test_a_mask_that_does_not_fit_is_refused(mask, error, p):
 def test_axis_out_of_range_is_refused(p):
     with pytest.raises(ValueError, match="shared_axes"):
         dropout(np.ones((2, 3)), p, shared_axes=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"training": False}, {"mask": np.ones(3, bool)}, {"p": 0}, {"p": 1}]
+)
+def test_an_axis_out_of_range_is_refused_whatever_else_is_given(arguments):
+    with pytest.raises(ValueError, match="shared_axes"):
+        dropout(np.ones(3), **{"p": 0.5, "shared_axes": 7, **arguments})

@@ -414,7 +414,7 @@ def test_progress_bar_is_shown_only_when_asked_for(progress, capsys):
 
 
 def test_progress_bar_without_tqdm_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r'pip install "dropout-companion\[data\]"'):
         network().fit(*data(), epochs=1, progress=True)
     network().fit(*data(), epochs=1)
@@ -539,6 +539,7 @@ def test_a_validation_set_that_does_not_fit_is_refused_before_training():
         ),
         ({"learning_rate": [0.1] * 5 + [-1]}, ValueError, "must be positive; got .*-1"),
         ({"validation": (np.ones((2, 3)), [0, 1])}, ValueError, r"got \(2, 3\)"),
+        ({"validation": np.ones((3, 4))}, ValueError, r"pair \(X, y\); got 3 items"),
     ],
 )
 def test_training_that_cannot_be_is_refused(arguments, error, message):

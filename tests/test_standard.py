@@ -173,3 +173,9 @@ def test_bad_p_is_refused_and_quoted(call, p, error):
 def test_axis_out_of_range_is_refused(p):
     with pytest.raises(ValueError, match="shared_axes"):
         dropout(np.ones((2, 3)), p, training=True, shared_axes=2)
+
+
+@pytest.mark.parametrize(("training", "p"), [(False, 0.5), (True, 0), (True, 1)])
+def test_an_axis_out_of_range_is_refused_whatever_else_is_given(training, p):
+    with pytest.raises(ValueError, match="shared_axes"):
+        dropout(np.ones(3), p, training=training, shared_axes=7)
