@@ -393,8 +393,11 @@ def thinned_predictions(
         lines.items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=False
     ):
         ax.axvline(value, color=colour, linestyle=dash, label=label)
-    ax.set(xlabel="predicted probability of the true class", ylabel="fraction of masks")
-    ax.legend(loc="upper left")
+    ax.set(
+        xlabel="predicted probability of the true class",
+        ylabel="probability of the masks",
+    )
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
     return figure
 
 
