@@ -93,8 +93,7 @@ def dropout(
     References
     ----------
     .. [1] Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
-       Overfitting", JMLR 15, 2014, section 10: "scale up the retained activations by
-       multiplying by 1/p at training time", their p being the probability of keeping a unit.
+       Overfitting", JMLR 15, 2014, section 10, where p is the probability of keeping a unit.
 
     Examples
     --------

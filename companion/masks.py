@@ -109,7 +109,7 @@ def select(
     """Return ``x * scale`` where `mask` is True and 0 elsewhere, whatever `x` holds there.
 
     A product ``x * mask`` would let NaN and infinity through a dropped unit. This multiplies
-    the bit pattern of `x` by 0 or 1 instead: an exact choice, and as fast as a product.
+    the bit pattern of `x` by 0 or 1 instead, which is an exact choice.
 
     Parameters
     ----------
@@ -150,7 +150,8 @@ def select(
         ) from None
     out = np.empty_like(x)
     bits = np.dtype(f"u{x.dtype.itemsize}")
-    factor = _at_least_float32(x.dtype).type(scale)
+    # float16 would round a factor of 0.9 to 0.8999, and the mean with it.
+    factor = np.promote_types(x.dtype, np.float32).type(scale)
     for source, keep, target, result in _cache_sized(
         x.view(bits), mask, out.view(bits), out
     ):
@@ -169,11 +170,6 @@ def _cache_sized(*arrays: npt.NDArray) -> Iterator[tuple[npt.NDArray, ...]]:
             yield tuple(a[start : start + BLOCK] for a in flat)
     else:
         yield arrays
-
-
-def _at_least_float32(dtype: np.dtype) -> np.dtype:
-    """The dtype a factor is kept in: float16 would round 0.9 to 0.8999, and the mean with it."""
-    return np.promote_types(dtype, np.float32)
 
 
 def check_probability(p: float, name: str = "p") -> float:

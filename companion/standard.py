@@ -103,8 +103,7 @@ def scale_weights(weights: npt.ArrayLike, p: float) -> npt.NDArray:
 
     References
     ----------
-    .. [1] Srivastava et al., 2014, figure 2: "the weights are multiplied by p", their p being
-       the probability of keeping a unit.
+    .. [1] Srivastava et al., 2014, figure 2, where p is the probability of keeping a unit.
 
     Examples
     --------
