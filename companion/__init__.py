@@ -8,7 +8,11 @@ Each room is one subject. The core needs NumPy alone and is imported at once::
     network    a small multilayer perceptron that trains with either one
     claims     a sentence, the measured value, the bound it must keep
 
-The other rooms (``data``, ``plots``) are imported when they are first used.
+The other rooms are imported when they are first used::
+
+    symbolic   the same on PyTensor, Theano's maintained successor
+    data       data sets
+    plots      every figure of the book
 """
 
 import importlib
@@ -17,7 +21,16 @@ from types import ModuleType
 from companion import claims, inverted, masks, network, standard
 
 __version__ = "0.1.0"
-__all__ = ["claims", "data", "inverted", "masks", "network", "plots", "standard"]
+__all__ = [
+    "claims",
+    "data",
+    "inverted",
+    "masks",
+    "network",
+    "plots",
+    "standard",
+    "symbolic",
+]
 
 
 def __getattr__(name: str) -> ModuleType:
