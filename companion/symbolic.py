@@ -6,10 +6,12 @@ and returns the next state beside its output. Hand that on to the next layer, an
 ``updates={rng: next_rng}``: without it every call repeats the same masks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from companion.masks import Rng, check_axes, check_probability, check_rng
 
@@ -393,100 +395,6 @@ class GRU:
         return pt.split(x, [self.hidden_size] * 3, axis=1)
 
 
-class LanguageModel:
-    """Predict the next token of a text: an embedding, a `GRU`, a softmax.
-
-    With ``drop="units"`` the units that the softmax reads are dropped too, as in [1]_.
-
-    Parameters
-    ----------
-    vocabulary_size, hidden_size : int
-        Number of different tokens, and of recurrent units.
-    embedding_size : int
-        Length of the vector that stands for a token.
-    drop, mask_per, rng
-        See `GRU`.
-
-    Attributes
-    ----------
-    params : list of shared variables
-        Everything that is learned, float32.
-
-    References
-    ----------
-    .. [1] Gal and Ghahramani, 2016, section 4.
-
-    Examples
-    --------
-    >>> model = LanguageModel(vocabulary_size=27, hidden_size=16, rng=0)
-    >>> tokens, rng = pt.matrix("tokens", dtype="int32"), pt.random.shared_rng(seed=0)
-    >>> next_rng, loss = model.loss(tokens, 0.2, True, rng)
-    >>> loss.type.ndim, len(model.params)
-    (0, 6)
-    """
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        hidden_size: int,
-        *,
-        embedding_size: int = 64,
-        drop: Drop = "units",
-        mask_per: MaskPer = "sequence",
-        rng: Rng = None,
-    ) -> None:
-        self.vocabulary_size = _check_size(vocabulary_size, "vocabulary_size")
-        rng, bound = check_rng(rng), hidden_size**-0.5
-        self.gru = GRU(
-            embedding_size, hidden_size, drop=drop, mask_per=mask_per, rng=rng
-        )
-        shape = (vocabulary_size, embedding_size)
-        self.embedding = _uniform_weights(rng, 1.0, shape, "float32", "embedding")
-        shape = (hidden_size, vocabulary_size)
-        self.V = _uniform_weights(rng, bound, shape, "float32", "V")
-        self.c = _uniform_weights(rng, bound, (vocabulary_size,), "float32", "c")
-        self.params = [self.embedding, *self.gru.params, self.V, self.c]
-
-    def loss(self, tokens: Any, p: Any, train: Any, rng: Variable) -> Drawn:
-        """Return the mean loss of predicting each token from those before it.
-
-        Parameters
-        ----------
-        tokens : symbolic integer array, shape (steps + 1, batch)
-            Each column is a stretch of text; its first token is not predicted.
-        p, train, rng
-            See `dropout_layer`.
-
-        Returns
-        -------
-        next_rng : symbolic generator
-            The state after the draws.
-        loss : symbolic scalar
-            In nats a token; divide by ``log(2)`` for bits.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `dropout_layer`; and if `tokens` has the wrong rank or is not of integers.
-        """
-        tokens = pt.as_tensor_variable(tokens)
-        if tokens.ndim != 2:
-            raise ValueError(
-                f"tokens must have 2 axes, (steps + 1, batch); got {tokens.ndim}"
-            )
-        if tokens.dtype not in pt.type.integer_dtypes:
-            raise TypeError(f"tokens must be integers; got {tokens.dtype}")
-        rng, states = self.gru(self.embedding[tokens[:-1]], p, train, rng)
-        if self.gru.drop == "units":
-            shared = () if self.gru.mask_per == "step" else 0
-            rng, states = dropout_layer(states, p, train, rng, shared_axes=shared)
-        logits = states.reshape((-1, self.gru.hidden_size)) @ self.V + self.c
-        logits -= disconnected_grad(logits.max(axis=1, keepdims=True))
-        vocabulary = np.arange(self.vocabulary_size, dtype="int32")
-        target = _select(pt.eq(tokens[1:].reshape((-1, 1)), vocabulary), logits)
-        return rng, (pt.log(pt.exp(logits).sum(axis=1)) - target.sum(axis=1)).mean()
-
-
 def adam(
     loss: Variable, params: Sequence[SharedVariable], learning_rate: float = 0.002
 ) -> list[tuple[SharedVariable, Variable]]:
@@ -534,6 +442,255 @@ def adam(
     return updates
 
 
+class LanguageModel:
+    """Predict the next token of a text: an embedding, a `GRU`, a softmax.
+
+    With ``drop="units"`` the units that the softmax reads are dropped too, as in [1]_.
+
+    Parameters
+    ----------
+    vocabulary_size, hidden_size : int
+        Number of different tokens, and of recurrent units.
+    embedding_size : int
+        Length of the vector that stands for a token.
+    drop, mask_per, rng
+        See `GRU`.
+
+    Attributes
+    ----------
+    params : list of shared variables
+        Everything that is learned, float32.
+
+    References
+    ----------
+    .. [1] Gal and Ghahramani, 2016, section 4.
+
+    Examples
+    --------
+    >>> model = LanguageModel(vocabulary_size=27, hidden_size=16, rng=0)
+    >>> tokens, rng = pt.matrix("tokens", dtype="int32"), pt.random.shared_rng(seed=0)
+    >>> next_rng, loss = model.loss(tokens, 0.2, True, rng)
+    >>> loss.type.ndim, len(model.params)
+    (0, 6)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_size: int,
+        *,
+        embedding_size: int = 64,
+        drop: Drop = "units",
+        mask_per: MaskPer = "sequence",
+        rng: Rng = None,
+    ) -> None:
+        self.vocabulary_size = _check_size(vocabulary_size, "vocabulary_size")
+        self.gru = GRU(embedding_size, hidden_size, drop=drop, mask_per=mask_per, rng=0)
+        self.embedding = _zeros(
+            (vocabulary_size, embedding_size), "float32", "embedding"
+        )
+        self.V = _zeros((hidden_size, vocabulary_size), "float32", "V")
+        self.c = _zeros((vocabulary_size,), "float32", "c")
+        self.params = [self.embedding, *self.gru.params, self.V, self.c]
+        self._masks = pt.random.shared_rng(seed=0)
+        self._optimiser: list[SharedVariable] = []
+        self._compiled: dict[tuple[int, int], Callable] = {}
+        self.restart(rng)
+
+    def restart(self, rng: Rng = None) -> None:
+        """Draw new parameters and forget all training; what was compiled stays.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator, int or None
+            Separate streams are spawned from it for the weights, the stretches of text that
+            `fit` picks, and the masks.
+        """
+        weights, self._stretches, masks = check_rng(rng).spawn(3)
+        for param in self.params:
+            bound = 1 if param is self.embedding else self.gru.hidden_size**-0.5
+            shape = param.get_value().shape
+            param.set_value(weights.uniform(-bound, bound, shape).astype("float32"))
+        self._masks.set_value(masks)
+        for state in self._optimiser:
+            state.set_value(np.zeros_like(state.get_value()))
+
+    def loss(self, tokens: Any, p: Any, train: Any, rng: Variable) -> Drawn:
+        """Return the mean loss of predicting each token from those before it.
+
+        Parameters
+        ----------
+        tokens : symbolic integer array, shape (steps + 1, batch)
+            Each column is a stretch of text; its first token is not predicted.
+        p, train, rng
+            See `dropout_layer`.
+
+        Returns
+        -------
+        next_rng : symbolic generator
+            The state after the draws.
+        loss : symbolic scalar
+            In nats a token; divide by ``log(2)`` for bits.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `dropout_layer`; and if `tokens` has the wrong rank or is not of integers.
+        """
+        tokens = pt.as_tensor_variable(tokens)
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"tokens must have 2 axes, (steps + 1, batch); got {tokens.ndim}"
+            )
+        if tokens.dtype not in pt.type.integer_dtypes:
+            raise TypeError(f"tokens must be integers; got {tokens.dtype}")
+        rng, states = self.gru(self.embedding[tokens[:-1]], p, train, rng)
+        if self.gru.drop == "units":
+            shared = () if self.gru.mask_per == "step" else 0
+            rng, states = dropout_layer(states, p, train, rng, shared_axes=shared)
+        logits = states.reshape((-1, self.gru.hidden_size)) @ self.V + self.c
+        logits -= disconnected_grad(logits.max(axis=1, keepdims=True))
+        vocabulary = np.arange(self.vocabulary_size, dtype="int32")
+        target = _select(pt.eq(tokens[1:].reshape((-1, 1)), vocabulary), logits)
+        return rng, (pt.log(pt.exp(logits).sum(axis=1)) - target.sum(axis=1)).mean()
+
+    def fit(
+        self,
+        text: npt.ArrayLike,
+        *,
+        p: float,
+        updates: int,
+        batch_size: int = 32,
+        steps: int = 64,
+        progress: bool = False,
+    ) -> float:
+        """Train with `adam` on random stretches of a text, from where the last call stopped.
+
+        Parameters
+        ----------
+        text : array_like of int, shape (n,)
+            Tokens, 0 to ``vocabulary_size - 1``.
+        p : float
+            The drop probability, in [0, 1].
+        updates : int
+            Steps of the optimiser.
+        batch_size, steps : int
+            Stretches in a batch, and tokens predicted in each. Every stretch starts from state
+            0. The first call with a pair of them compiles, which takes half a minute.
+        progress : bool
+            Show a progress bar; needs tqdm.
+
+        Returns
+        -------
+        float
+            The mean loss of these updates, dropout on, in bits a token.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as above.
+        FloatingPointError
+            If the loss is no longer finite.
+
+        Examples
+        --------
+        >>> model = LanguageModel(vocabulary_size=2, hidden_size=4, embedding_size=2, rng=0)
+        >>> model.fit([0, 1] * 50, p=1.5, updates=100)
+        Traceback (most recent call last):
+            ...
+        ValueError: p is a drop probability in [0, 1]; got 1.5
+        """
+        p, updates = check_probability(p), _check_size(updates, "updates")
+        batch_size, steps = (
+            _check_size(batch_size, "batch_size"),
+            _check_size(steps, "steps"),
+        )
+        text = self._check_tokens(text, steps + 1)
+        train = self._training(steps, batch_size)
+        stretch, losses = np.arange(steps + 1)[:, None], []
+        for update in _bar(updates) if progress else range(updates):
+            start = self._stretches.integers(len(text) - steps, size=batch_size)
+            losses.append(float(train(text[start + stretch], p)))
+            if not np.isfinite(losses[-1]):
+                raise FloatingPointError(f"update {update}: the loss is {losses[-1]}")
+        return float(np.mean(losses) / np.log(2))
+
+    def bits(self, text: npt.ArrayLike, p: float) -> float:
+        """Return the loss on a text with dropout off, in bits a token.
+
+        Parameters
+        ----------
+        text : array_like of int, shape (n,)
+            Tokens; read in 16 stretches of equal length, each from state 0.
+        p : float
+            The drop probability used in training.
+
+        Returns
+        -------
+        float
+            ``log2`` of the perplexity.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `text` or `p` is not as above.
+
+        Examples
+        --------
+        >>> model = LanguageModel(vocabulary_size=2, hidden_size=4, embedding_size=2, rng=0)
+        >>> model.bits([0, 1, 0.5], p=0.2)
+        Traceback (most recent call last):
+            ...
+        TypeError: a text must be integers; got float64
+        """
+        p, text = check_probability(p), self._check_tokens(text, 32)
+        rows = len(text) // 16
+        columns = text[: 16 * rows].reshape(16, rows).T
+        return float(self._evaluation(columns, p) / np.log(2))
+
+    def _training(self, steps: int, batch_size: int) -> Callable:
+        """One compiled function: it draws masks, returns the loss, and updates everything."""
+        if (steps, batch_size) not in self._compiled:
+            # Known sizes spare the compiler half of its work.
+            tokens = pt.matrix("tokens", dtype="int32", shape=(steps + 1, batch_size))
+            p = pt.scalar("p", dtype="float64")
+            next_masks, loss = self.loss(tokens, p, True, self._masks)
+            updates = adam(loss, self.params)
+            self._optimiser = [
+                state for state, _ in updates if state not in self.params
+            ]
+            self._compiled[steps, batch_size] = pytensor.function(
+                [tokens, p], loss, updates=[*updates, (self._masks, next_masks)]
+            )
+        return self._compiled[steps, batch_size]
+
+    @cached_property
+    def _evaluation(self) -> Callable:
+        tokens = pt.matrix("tokens", dtype="int32", shape=(None, 16))
+        p = pt.scalar("p", dtype="float64")
+        return pytensor.function(
+            [tokens, p], self.loss(tokens, p, False, self._masks)[1]
+        )
+
+    def _check_tokens(
+        self, text: npt.ArrayLike, shortest: int
+    ) -> npt.NDArray[np.int32]:
+        tokens = np.asarray(text)
+        if tokens.dtype.kind not in "iu":
+            raise TypeError(f"a text must be integers; got {tokens.dtype}")
+        if tokens.ndim != 1 or len(tokens) < shortest:
+            raise ValueError(
+                f"a text must have 1 axis and at least {shortest} tokens; "
+                f"got shape {tokens.shape}"
+            )
+        if tokens.min() < 0 or tokens.max() >= self.vocabulary_size:
+            raise ValueError(
+                f"tokens must be 0 to {self.vocabulary_size - 1}; "
+                f"got {tokens.min()} to {tokens.max()}"
+            )
+        return tokens.astype(np.int32)
+
+
 class _CheckProbability(Op):  # type: ignore[misc]
     """The identity, for a drop probability in [0, 1]; raises for any other."""
 
@@ -564,6 +721,16 @@ def _numba_check_probability(op: Op, node: Apply, **kwargs: Any) -> tuple[Any, i
     return check, 1
 
 
+def _bar(updates: int) -> Iterable[int]:
+    try:
+        from tqdm import trange
+    except ImportError:
+        raise ImportError(
+            'progress=True needs tqdm: pip install "dropout-companion[data]"'
+        ) from None
+    return trange(updates, desc="training", unit="update")
+
+
 def _select(mask: Any, x: Any) -> Variable:
     # A product with the mask would let NaN through a dropped unit.
     return pt.switch(mask, x, np.zeros((), x.dtype))
@@ -581,6 +748,10 @@ def _repeat(weights: Any, times: Any) -> Variable:
 
 def _shared(value: Any, name: str) -> SharedVariable:
     return pytensor.shared(value, name=name, shape=value.shape)
+
+
+def _zeros(shape: tuple[int, ...], dtype: str, name: str) -> SharedVariable:
+    return _shared(np.zeros(shape, dtype), name)
 
 
 def _uniform_weights(

@@ -1,0 +1,107 @@
+"""Does dropout help a recurrent language model, and does it matter how often masks change?
+
+Trains a small GRU on the characters of Shakespeare's plays, on all of the training text and on a
+tenth of it: without dropout, with fresh masks at every step, and with one mask for a sequence. The
+results stand in recurrent_dropout.json beside this file, which is written after every run. A run
+that is in it already is not repeated, so an interrupted program goes on where it stopped; delete
+the file to begin again. Run it with ``make reproduce``.
+"""
+
+import json
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from companion import data
+from companion.symbolic import LanguageModel
+
+RESULTS = Path(__file__).with_suffix(".json")
+SETTINGS = {
+    "hidden_size": 128,
+    "embedding_size": 64,
+    "batch_size": 32,
+    "steps": 64,
+    "updates": 6000,
+    "measurements": 10,
+    "held_out": 0.1,
+}
+TEXTS = {"all": 1.0, "a tenth": 0.1}  # the part of the training text that is used
+DROPOUT = {"none": 0.0, "per step": 0.25, "per sequence": 0.25}
+SEEDS = range(3)
+
+
+@cache
+def model(vocabulary_size: int, mask_per: str) -> LanguageModel:
+    """One model a process and kind of mask: compiling takes longer than restarting."""
+    sizes = SETTINGS["hidden_size"], SETTINGS["embedding_size"]
+    return LanguageModel(
+        vocabulary_size, sizes[0], embedding_size=sizes[1], mask_per=mask_per, rng=0
+    )
+
+
+def run(text: str, dropout: str, seed: int) -> dict[str, Any]:
+    """Train one model and measure it along the way, in bits a character."""
+    plays = data.load("tinyshakespeare")
+    vocabulary, tokens = np.unique(list(plays), return_inverse=True)
+    cut = round(len(tokens) * (1 - SETTINGS["held_out"]))
+    held_out, train = tokens[cut:], tokens[: round(cut * TEXTS[text])]
+    p = DROPOUT[dropout]
+    gru = model(len(vocabulary), "step" if dropout == "per step" else "sequence")
+    gru.restart(seed)
+    result = {"text": text, "dropout": dropout, "p": p, "seed": seed}
+    result |= {"update": [], "train": [], "held_out": []}
+    start = time.perf_counter()
+    for measurement in range(1, SETTINGS["measurements"] + 1):
+        updates = SETTINGS["updates"] // SETTINGS["measurements"]
+        size = {name: SETTINGS[name] for name in ("batch_size", "steps")}
+        gru.fit(train, p=p, updates=updates, **size)
+        result["update"].append(measurement * updates)
+        result["train"].append(gru.bits(train[: len(held_out)], p))
+        result["held_out"].append(gru.bits(held_out, p))
+    return result | {"seconds": round(time.perf_counter() - start)}
+
+
+def main() -> None:
+    runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    done = {(r["text"], r["dropout"], r["seed"]) for r in runs}
+    wanted = [key for key in product(TEXTS, DROPOUT, SEEDS) if key not in done]
+    data.load("tinyshakespeare")  # says what is missing before anything is started
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one thread a process
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(run, *key) for key in wanted]
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", desc="runs"):
+            runs = sorted(
+                [*runs, job.result()],
+                key=lambda r: (r["text"], r["dropout"], r["seed"]),
+            )
+            save(runs)
+
+
+def save(runs: list[dict[str, Any]]) -> None:
+    """Write all results, or leave the file as it was."""
+    versions = {"python": platform.python_version()}
+    versions |= {name: __import__(name).__version__ for name in ("numpy", "pytensor")}
+    results = {
+        "command": "make reproduce",
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions,
+        "settings": SETTINGS,
+        "runs": runs,
+    }
+    unfinished = RESULTS.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    unfinished.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    main()
