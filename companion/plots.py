@@ -107,13 +107,20 @@ def dropped_layer(
 
 
 @_drawn
-def mask_grid(masks: Mapping[str, npt.NDArray[np.bool_]]) -> Figure:
-    """Draw masks side by side: a row a sample, a column a unit, filled where kept.
+def mask_grid(
+    masks: Mapping[str, npt.NDArray[np.bool_]],
+    *,
+    row: str = "sample",
+    column: str = "unit",
+) -> Figure:
+    """Draw masks side by side, filled where kept.
 
     Parameters
     ----------
-    masks : mapping of str to numpy.ndarray of bool, shape (n_samples, n_units)
+    masks : mapping of str to numpy.ndarray of bool, shape (n_rows, n_columns)
         Title and mask of each panel.
+    row, column : str
+        What a row and a column stand for.
 
     Returns
     -------
@@ -128,8 +135,8 @@ def mask_grid(masks: Mapping[str, npt.NDArray[np.bool_]]) -> Figure:
     )
     for ax, (title, mask) in zip(axes[0], masks.items(), strict=True):
         _cells(ax, mask)
-        ax.set(title=title, xlabel="unit")
-    axes[0, 0].set_ylabel("sample")
+        ax.set(title=title, xlabel=column)
+    axes[0, 0].set_ylabel(row)
     return figure
 
 
@@ -593,4 +600,121 @@ def paired_seeds(
     ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"], ylabel=label)
     ax.set_xlim(-0.4, 1.4)
     ax.legend()
+    return figure
+
+
+@_drawn
+def random_graph() -> Figure:
+    """Draw the graph of a layer that draws, and the update that closes its loop.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = random_graph()
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.5))
+    ax.set(xlim=(-0.6, 9.6), ylim=(-0.6, 3.1))
+    ax.axis("off")
+    nodes = {
+        "rng": (0, 2, BLUE),
+        "uniform": (2.5, 2, GREY),
+        "next_rng": (5.2, 2, BLUE),
+        "x": (0, 0, BLUE),
+        "≥ p": (4.1, 1, GREY),
+        "switch": (6.4, 0, GREY),
+        "y": (9, 0, BLUE),
+    }
+    room = {name: 9 + 2.6 * len(name) for name in nodes}  # points around the centre
+    for name, (x, y, colour) in nodes.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour}
+        ax.text(x, y, name, ha="center", va="center", bbox=box, zorder=2)
+
+    def arrow(start: str, end: str, **style: Any) -> None:
+        look = {"arrowstyle": "-|>", "color": GREY, "shrinkA": room[start]}
+        look |= {"shrinkB": room[end]} | style
+        ax.annotate("", nodes[end][:2], nodes[start][:2], arrowprops=look, zorder=1)
+
+    for start, end in (
+        ("rng", "uniform"),
+        ("uniform", "next_rng"),
+        ("uniform", "≥ p"),
+        ("≥ p", "switch"),
+        ("x", "switch"),
+        ("switch", "y"),
+    ):
+        arrow(start, end)
+    loop = {"linestyle": "--", "connectionstyle": "arc3,rad=0.35", "linewidth": 1.6}
+    arrow("next_rng", "rng", color=ORANGE, **loop)
+    ax.text(2.6, 2.95, "updates", color=ORANGE, ha="center", va="bottom")
+    return figure
+
+
+@_drawn
+def memory(survived: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike) -> Figure:
+    """Draw what share of the units has never been dropped, step after step.
+
+    Parameters
+    ----------
+    survived : mapping of str to array_like, shape (steps,)
+        Label, and the share after each step.
+    expected : array_like, shape (steps,)
+        The share that theory gives for a fresh mask at every step.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = memory({"one mask": [0.5, 0.5], "a mask a step": [0.5, 0.3]}, [0.5, 0.25])
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    steps = np.arange(1, len(np.asarray(expected)) + 1)
+    for (label, shares), colour in zip(
+        survived.items(), (BLUE, ORANGE, GREEN), strict=False
+    ):
+        ax.plot(steps, shares, "o", color=colour, markersize=4, label=label)
+    ax.plot(steps, expected, color=GREY, linewidth=1, label="$(1 - p)^t$", zorder=0)
+    ax.set(xlabel="step t", ylabel="share of units never dropped", ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend()
+    return figure
+
+
+@_drawn
+def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Figure:
+    """Draw bits a character over the updates, held out and on the training text.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping of str to sequence of mapping
+        Title of each panel; label of each line; and one run a seed, with equally long lists
+        ``"update"``, ``"train"`` and ``"held_out"``. Lines are means over the seeds, bands one
+        standard deviation.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> run = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.2, 3.8]}
+    >>> figure = language_models({"a text": {"none": [run, run]}})
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.2), squeeze=False)
+    for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        for (label, runs), colour in zip(
+            lines.items(), (ORANGE, GREEN, BLUE), strict=False
+        ):
+            at = runs[0]["update"]
+            _band(ax, at, [run["held_out"] for run in runs], color=colour, label=label)
+            train = np.mean([run["train"] for run in runs], axis=0)
+            ax.plot(at, train, ":", color=colour, linewidth=1.4)
+        ax.set(title=title, xlabel="updates")
+    axes[0, 0].set_ylabel("bits a character")
+    axes[0, -1].plot([], [], ":", color=GREY, label="training text")
+    axes[0, -1].legend()
     return figure

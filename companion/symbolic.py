@@ -656,7 +656,7 @@ class LanguageModel:
             p = pt.scalar("p", dtype="float64")
             next_masks, loss = self.loss(tokens, p, True, self._masks)
             updates = adam(loss, self.params)
-            self._optimiser = [
+            self._optimiser += [
                 state for state, _ in updates if state not in self.params
             ]
             self._compiled[steps, batch_size] = pytensor.function(
@@ -716,7 +716,7 @@ def _numba_check_probability(op: Op, node: Apply, **kwargs: Any) -> tuple[Any, i
     def check(p):  # type: ignore[no-untyped-def]
         with numba.objmode():
             check_probability(p.item())
-        return p
+        return p.copy()  # what reads it may write over it
 
     return check, 1
 
@@ -781,7 +781,7 @@ def _check_flag(train: Any) -> Any:
         return bool(train)
     if not isinstance(train, Variable):
         raise TypeError(f"train must be a bool or a symbolic scalar; got {train!r}")
-    return pt.neq(_check_scalar(train, "train"), 0)
+    return _check_scalar(train, "train")
 
 
 def _check_scalar(x: Variable, name: str) -> Variable:
