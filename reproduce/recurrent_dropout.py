@@ -31,8 +31,8 @@ SETTINGS = {
     "embedding_size": 64,
     "batch_size": 32,
     "steps": 64,
-    "updates": 6000,
-    "measurements": 10,
+    "updates": 3000,
+    "measurements": 5,
     "held_out": 0.1,
 }
 TEXTS = {"all": 1.0, "a tenth": 0.1}  # the part of the training text that is used
