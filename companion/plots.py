@@ -706,15 +706,15 @@ def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Fi
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.2), squeeze=False)
     for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
-        for (label, runs), colour in zip(
-            lines.items(), (ORANGE, GREEN, BLUE), strict=False
+        for (label, runs), (colour, dashes) in zip(
+            lines.items(), ((ORANGE, "-"), (GREEN, "-"), (BLUE, "--")), strict=False
         ):
-            at = runs[0]["update"]
-            _band(ax, at, [run["held_out"] for run in runs], color=colour, label=label)
+            at, held_out = runs[0]["update"], [run["held_out"] for run in runs]
+            _band(ax, at, held_out, color=colour, linestyle=dashes, label=label)
             train = np.mean([run["train"] for run in runs], axis=0)
             ax.plot(at, train, ":", color=colour, linewidth=1.4)
         ax.set(title=title, xlabel="updates")
     axes[0, 0].set_ylabel("bits a character")
-    axes[0, -1].plot([], [], ":", color=GREY, label="training text")
-    axes[0, -1].legend()
+    ax.plot([], [], ":", color=GREY, label="training text")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure

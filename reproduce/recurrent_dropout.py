@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from companion import data
-from companion.symbolic import LanguageModel
+from companion.symbolic import LanguageModel, MaskPer
 
 RESULTS = Path(__file__).with_suffix(".json")
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "hidden_size": 128,
     "embedding_size": 64,
     "batch_size": 32,
@@ -41,7 +41,7 @@ SEEDS = range(3)
 
 
 @cache
-def model(vocabulary_size: int, mask_per: str) -> LanguageModel:
+def model(vocabulary_size: int, mask_per: MaskPer) -> LanguageModel:
     """One model a process and kind of mask: compiling takes longer than restarting."""
     sizes = SETTINGS["hidden_size"], SETTINGS["embedding_size"]
     return LanguageModel(
@@ -58,7 +58,7 @@ def run(text: str, dropout: str, seed: int) -> dict[str, Any]:
     p = DROPOUT[dropout]
     gru = model(len(vocabulary), "step" if dropout == "per step" else "sequence")
     gru.restart(seed)
-    result = {"text": text, "dropout": dropout, "p": p, "seed": seed}
+    result: dict[str, Any] = {"text": text, "dropout": dropout, "p": p, "seed": seed}
     result |= {"update": [], "train": [], "held_out": []}
     start = time.perf_counter()
     for measurement in range(1, SETTINGS["measurements"] + 1):

@@ -40,3 +40,21 @@ def test_lines_stand_out_from_the_white_ground(colour):
         channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
     )
     assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 3
+
+
+def test_language_models_draw_a_line_a_label_and_the_training_text():
+    run = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.2, 3.8]}
+    other = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.0, 3.6]}
+    figure = plots.language_models({"a text": {"none": [run, other], "some": [run]}})
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    np.testing.assert_allclose(lines["none"], [4.1, 3.7])
+    np.testing.assert_allclose(lines["some"], run["held_out"])
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["none", "some", "training text"]
+
+
+def test_memory_puts_the_first_share_at_step_one():
+    figure = plots.memory({"one mask": [0.5, 0.4]}, [0.5, 0.25])
+    shares, expected = figure.axes[0].lines
+    np.testing.assert_array_equal(shares.get_xdata(), [1, 2])
+    np.testing.assert_array_equal(expected.get_ydata(), [0.5, 0.25])

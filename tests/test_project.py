@@ -132,6 +132,12 @@ except ImportError as error:
     assert 'pip install "dropout-companion[plots]"' in done.stdout
 
 
+def test_compiled_graphs_are_cached_outside_the_repository():
+    from pytensor import config
+
+    assert ROOT not in Path(config.base_compiledir).resolve().parents
+
+
 def test_versions_agree():
     import companion
 
