@@ -87,7 +87,7 @@ def _draw(shape: Sequence[Any], p: Variable, rng: Variable) -> Drawn:
             return rng, pt.ones(shape, dtype=bool)
         next_rng, uniform = _uniform(shape, rng)
         return next_rng, uniform >= p
-    # Where p turns out to be 0 the draw is of no numbers at all, on every backend.
+    # Where p turns out to be 0 the draw is of no numbers, on Numba and on C alike.
     size = pt.prod(pt.stack(shape)) if shape else pt.constant(1)
     drawn = pt.switch(p > 0, size, 0)
     next_rng, uniform = _uniform((drawn,), rng)
@@ -228,7 +228,7 @@ def dropout_layer(
     -----
     ``ifelse`` alone does not keep the generator still at test time: Numba, the default backend,
     computes both branches and cannot pass a generator through either. Here testing sets p to 0
-    for the draw, and a draw with p = 0 is of no numbers, on every backend.
+    for the draw, and a draw with p = 0 is of no numbers, on Numba and on C alike.
 
     Examples
     --------
