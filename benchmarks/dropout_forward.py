@@ -1,27 +1,16 @@
-"""Speed and memory of companion.inverted.dropout, forward, on one thread.
+"""Speed and memory of companion.inverted.dropout, forward, on one thread."""
 
-Every contestant runs in turn in each round of one process, so that a slow moment of the machine
-hits them all; the figures are medians over the rounds, the ratios medians of ratios.
-"""
-
-import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
+from side_by_side import ROUNDS, print_times
 
 from companion import inverted
 
 N = 4_000_000
-ROUNDS = 25
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def extra_bytes(run: Callable[[], np.ndarray]) -> float:
@@ -61,17 +50,7 @@ def main() -> None:
             "rng.random(n) < keep": partial(naive_draw, x.size, keep, rng),
             "np.multiply(x, c, out)": partial(np.multiply, x, scale, out=out),
         }
-        for run in runs.values():
-            run()
-        times = np.array(
-            [[seconds(run) for run in runs.values()] for _ in range(ROUNDS)]
-        )
-        ratios = np.median(times / times[:, :1], axis=0)
-        print(f"\np = {p}{'ns an element':>45}{'time / ours':>14}")
-        for name, nanoseconds, ratio in zip(
-            runs, np.median(times, axis=0) / N * 1e9, ratios, strict=True
-        ):
-            print(f"  {name:<36}{nanoseconds:>14.2f}{ratio:>14.2f}")
+        print_times(f"p = {p}", runs, N)
         print(
             f"  peak memory beyond the result: {extra_bytes(ours):.2f} bytes an element"
         )

@@ -1,10 +1,5 @@
-"""Speed of companion.symbolic.dropout_layer, compiled, forward, on one thread.
+"""Speed of companion.symbolic.dropout_layer, compiled, forward, on one thread."""
 
-Every contestant runs in turn in each round of one process, so that a slow moment of the machine
-hits them all; the figures are medians over the rounds, the ratios medians of ratios.
-"""
-
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -12,17 +7,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import torch
+from side_by_side import ROUNDS, print_times
 
 from companion import standard, symbolic
 
 N = 4_000_000
-ROUNDS = 25
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def compiled(p: float, *, training: bool | None) -> Callable:
@@ -56,17 +45,7 @@ def main() -> None:
                 torch.nn.functional.dropout, tensor, p
             ),
         }
-        for run in runs.values():
-            run()
-        times = np.array(
-            [[seconds(run) for run in runs.values()] for _ in range(ROUNDS)]
-        )
-        ratios = np.median(times / times[:, :1], axis=0)
-        print(f"\np = {p}{'ns an element':>45}{'time / ours':>14}")
-        for name, nanoseconds, ratio in zip(
-            runs, np.median(times, axis=0) / N * 1e9, ratios, strict=True
-        ):
-            print(f"  {name:<36}{nanoseconds:>14.2f}{ratio:>14.2f}")
+        print_times(f"p = {p}", runs, N)
 
 
 if __name__ == "__main__":
