@@ -7,7 +7,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 
 # The networks here are small: a second thread costs them more than it saves.
 export OPENBLAS_NUM_THREADS ?= 1
-# Most graphs here run for less time than they compile: half the compiling, 5 % more running.
+# Most graphs here run for less time than they compile: a third less of that, for slower loops.
 export NUMBA_OPT ?= 1
 
 .DEFAULT_GOAL := help

@@ -505,6 +505,17 @@ class LanguageModel:
         rng : numpy.random.Generator, int or None
             Separate streams are spawned from it for the weights, the stretches of text that
             `fit` picks, and the masks.
+
+        Examples
+        --------
+        >>> model = LanguageModel(vocabulary_size=2, hidden_size=4, embedding_size=2, rng=0)
+        >>> before = model.V.get_value()
+        >>> model.restart(1)
+        >>> bool((model.V.get_value() == before).any())
+        False
+        >>> model.restart(0)
+        >>> bool((model.V.get_value() == before).all())
+        True
         """
         weights, self._stretches, masks = check_rng(rng).spawn(3)
         for param in self.params:
@@ -601,10 +612,8 @@ class LanguageModel:
         ValueError: p is a drop probability in [0, 1]; got 1.5
         """
         p, updates = check_probability(p), _check_size(updates, "updates")
-        batch_size, steps = (
-            _check_size(batch_size, "batch_size"),
-            _check_size(steps, "steps"),
-        )
+        batch_size = _check_size(batch_size, "batch_size")
+        steps = _check_size(steps, "steps")
         text = self._check_tokens(text, steps + 1)
         train = self._training(steps, batch_size)
         stretch, losses = np.arange(steps + 1)[:, None], []
@@ -651,7 +660,7 @@ class LanguageModel:
     def _training(self, steps: int, batch_size: int) -> Callable:
         """One compiled function: it draws masks, returns the loss, and updates everything."""
         if (steps, batch_size) not in self._compiled:
-            # Known sizes spare the compiler half of its work.
+            # Known sizes make the graph smaller, and quicker to compile.
             tokens = pt.matrix("tokens", dtype="int32", shape=(steps + 1, batch_size))
             p = pt.scalar("p", dtype="float64")
             next_masks, loss = self.loss(tokens, p, True, self._masks)
