@@ -42,6 +42,7 @@ reproduce: .venv/installed  ## Run the long experiments; finished runs are kept,
 bench: .venv/installed  ## Print speed and memory against PyTorch and plain NumPy
 	$(BIN)/python benchmarks/dropout_forward.py
 	$(BIN)/python benchmarks/symbolic_forward.py
+	$(BIN)/python benchmarks/torch_layer.py
 
 requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -11,6 +11,7 @@ Each room is one subject. The core needs NumPy alone and is imported at once::
 The other rooms are imported when they are first used::
 
     symbolic   the same on PyTensor, Theano's maintained successor
+    nn         dropout for PyTorch, after torch.nn
     data       data sets
     plots      every figure of the book
 """
@@ -27,6 +28,7 @@ __all__ = [
     "inverted",
     "masks",
     "network",
+    "nn",
     "plots",
     "standard",
     "symbolic",

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 from numbers import Real
+from operator import index
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.array_utils import normalize_axis_tuple
 
 BLOCK = 2**18  # units a pass: random bytes, mask, input and result stay in cache
 
@@ -142,12 +142,13 @@ def select(
         raise TypeError(
             f"mask must be boolean, True where kept; got dtype {mask.dtype}"
         )
-    try:
-        mask = np.broadcast_to(mask, x.shape)
-    except ValueError:
-        raise ValueError(
-            f"a mask of shape {mask.shape} does not fit x of shape {x.shape}"
-        ) from None
+    if mask.shape != x.shape:
+        try:
+            mask = np.broadcast_to(mask, x.shape)
+        except ValueError:
+            raise ValueError(
+                f"a mask of shape {mask.shape} does not fit x of shape {x.shape}"
+            ) from None
     out = np.empty_like(x)
     bits = np.dtype(f"u{x.dtype.itemsize}")
     # float16 would round a factor of 0.9 to 0.8999, and the mean with it.
@@ -197,7 +198,16 @@ def check_axes(shared_axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     >>> check_axes((0, -1), ndim=4)
     (0, 3)
     """
-    return tuple(normalize_axis_tuple(shared_axes, ndim, "shared_axes"))
+    given = shared_axes if isinstance(shared_axes, Sequence) else (shared_axes,)
+    axes = [index(axis) for axis in given]
+    if not all(-ndim <= axis < ndim for axis in axes):
+        raise ValueError(
+            f"shared_axes must be axes of {ndim} dimensions; got {shared_axes}"
+        )
+    positive = tuple(axis % ndim for axis in axes)
+    if len(set(positive)) < len(positive):
+        raise ValueError(f"shared_axes must not name an axis twice; got {shared_axes}")
+    return positive
 
 
 def check_rng(rng: Rng) -> np.random.Generator:
