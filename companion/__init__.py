@@ -12,6 +12,7 @@ The other rooms are imported when they are first used::
 
     symbolic   the same on PyTensor, Theano's maintained successor
     nn         dropout for PyTorch, after torch.nn
+    training   small training loops for it, repeatable from a seed
     data       data sets
     plots      every figure of the book
 """
@@ -32,6 +33,7 @@ __all__ = [
     "plots",
     "standard",
     "symbolic",
+    "training",
 ]
 
 

@@ -1,6 +1,6 @@
 """A multilayer perceptron in NumPy, small enough to read, that trains with either dropout."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal
@@ -388,7 +388,7 @@ class MLP:
         _check_choice("optimizer", optimizer, ("sgd", "adam"))
         step = _adam(rates) if optimizer == "adam" else _sgd(rates, momentum)
         history = History()
-        for _ in _bar(epochs) if progress else range(epochs):
+        for _ in epoch_bar(epochs) if progress else range(epochs):
             order = self._batch_rng.permutation(len(X))
             with np.errstate(over="ignore", invalid="ignore"):  # _record says it better
                 for start in range(0, len(X), batch_size):
@@ -484,7 +484,14 @@ def _adam(rates: list[float], beta1: float = 0.9, beta2: float = 0.999) -> Step:
     return step
 
 
-def _bar(epochs: int) -> Iterator[int]:
+def epoch_bar(epochs: int) -> Iterable[int]:
+    """Count epochs with a progress bar.
+
+    Examples
+    --------
+    >>> len(epoch_bar(3))
+    3
+    """
     try:
         from tqdm import trange
     except ImportError:

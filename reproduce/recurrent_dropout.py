@@ -7,20 +7,14 @@ that is in it already is not repeated, so an interrupted program goes on where i
 the file to begin again. Run it with ``make reproduce``.
 """
 
-import json
-import os
-import platform
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import UTC, datetime
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from runs import run_missing
 
 from companion import data
 from companion.symbolic import LanguageModel, MaskPer
@@ -58,8 +52,7 @@ def run(text: str, dropout: str, seed: int) -> dict[str, Any]:
     p = DROPOUT[dropout]
     gru = model(len(vocabulary), "step" if dropout == "per step" else "sequence")
     gru.restart(seed)
-    result: dict[str, Any] = {"text": text, "dropout": dropout, "p": p, "seed": seed}
-    result |= {"update": [], "train": [], "held_out": []}
+    result: dict[str, Any] = {"p": p, "update": [], "train": [], "held_out": []}
     start = time.perf_counter()
     for measurement in range(1, SETTINGS["measurements"] + 1):
         updates = SETTINGS["updates"] // SETTINGS["measurements"]
@@ -72,35 +65,12 @@ def run(text: str, dropout: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
-    done = {(r["text"], r["dropout"], r["seed"]) for r in runs}
-    wanted = [key for key in product(TEXTS, DROPOUT, SEEDS) if key not in done]
     data.load("tinyshakespeare")  # says what is missing before anything is started
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one thread a process
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(run, *key) for key in wanted]
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", desc="runs"):
-            runs = sorted(
-                [*runs, job.result()],
-                key=lambda r: (r["text"], r["dropout"], r["seed"]),
-            )
-            save(runs)
-
-
-def save(runs: list[dict[str, Any]]) -> None:
-    """Write all results, or leave the file as it was."""
-    versions = {"python": platform.python_version()}
-    versions |= {name: __import__(name).__version__ for name in ("numpy", "pytensor")}
-    results = {
-        "command": "make reproduce",
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": versions,
-        "settings": SETTINGS,
-        "runs": runs,
-    }
-    unfinished = RESULTS.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(results, indent=1) + "\n")
-    unfinished.replace(RESULTS)
+    wanted = [
+        {"text": text, "dropout": dropout, "seed": seed}
+        for text, dropout, seed in product(TEXTS, DROPOUT, SEEDS)
+    ]
+    run_missing(RESULTS, wanted, run, SETTINGS, ("numpy", "pytensor"))
 
 
 if __name__ == "__main__":

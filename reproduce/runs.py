@@ -1,0 +1,59 @@
+"""Run many small experiments, keep what is done, and write it down."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+Run = dict[str, Any]
+
+
+def run_missing(
+    results: Path,
+    wanted: Sequence[Run],
+    run: Callable[..., Run],
+    settings: dict[str, Any],
+    packages: Sequence[str],
+) -> None:
+    """Call ``run(**key)`` for each wanted key that is not in `results` yet, and save each.
+
+    A key says which run it is; what `run` measured is stored beside it.
+    """
+    runs = json.loads(results.read_text())["runs"] if results.exists() else []
+    missing = [key for key in wanted if not any(_is(key, r) for r in runs)]
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(run, **key): key for key in missing}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", desc="runs"):
+            runs.append(jobs[job] | job.result())
+            in_order = [r for key in wanted for r in runs if _is(key, r)]
+            save(results, in_order, settings, packages)
+
+
+def _is(key: Run, run: Run) -> bool:
+    return all(run[name] == value for name, value in key.items())
+
+
+def save(
+    results: Path, runs: list[Run], settings: dict[str, Any], packages: Sequence[str]
+) -> None:
+    """Write all results, or leave the file as it was."""
+    versions = {"python": platform.python_version()}
+    versions |= {name: __import__(name).__version__ for name in packages}
+    content = {
+        "command": "make reproduce",
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions,
+        "settings": settings,
+        "runs": runs,
+    }
+    unfinished = results.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.replace(results)
