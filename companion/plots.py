@@ -718,3 +718,112 @@ def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Fi
     ax.plot([], [], ":", color=GREY, label="training text")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
+
+
+@_drawn
+def layer_in_two_modes() -> Figure:
+    """Draw the flow through a hidden layer with dropout, in training and in evaluation mode.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = layer_in_two_modes()
+    """
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.9))
+    boxes = ("Linear", "ReLU", "Dropout", "Linear")
+    modes = {
+        "train()": ("draw a mask,\n0 or $h / (1 - p)$", ORANGE, "-"),
+        "eval()": ("hand it on:\n$h$", BLUE, "--"),
+    }
+    for ax, (mode, (text, colour, line)) in zip(axes, modes.items(), strict=True):
+        ax.set(xlim=(-1.1, 8.3), ylim=(-1.0, 0.6))
+        ax.axis("off")
+        ax.text(-1.1, 0, mode, va="center", family="monospace", color=colour)
+        for place, name in enumerate(boxes):
+            x, mine = 1 + 2.2 * place, name == "Dropout"
+            look = {"boxstyle": "round,pad=0.45", "facecolor": "white"}
+            look |= {
+                "edgecolor": colour if mine else GREY,
+                "linestyle": line if mine else "-",
+            }
+            ax.text(x, 0, name, ha="center", va="center", bbox=look, zorder=2)
+            if place:
+                arrow = {"arrowstyle": "-|>", "color": GREY}
+                ax.annotate("", (x - 0.78, 0), (x - 1.42, 0), arrowprops=arrow)
+        ax.text(5.4, -0.45, text, ha="center", va="top", color=colour)
+    return figure
+
+
+@_drawn
+def repeated_predictions(runs: Mapping[str, npt.ArrayLike], label: str) -> Figure:
+    """Draw what a network answers about the same samples, asked again and again.
+
+    Parameters
+    ----------
+    runs : mapping of str to array_like, shape (n_repeats, n_samples)
+        Title of each panel, and one number an answer.
+    label : str
+        What the number is, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = repeated_predictions({"on": [[0.9, 0.2], [0.8, 0.6]]}, "probability")
+    """
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(WIDTH, 2.6), sharey=True, squeeze=False
+    )
+    for ax, (title, answers), colour in zip(
+        axes[0], runs.items(), (ORANGE, BLUE, GREEN), strict=False
+    ):
+        repeats = np.asarray(answers)
+        places = np.broadcast_to(np.arange(1, repeats.shape[1] + 1), repeats.shape)
+        ax.plot(places.ravel(), repeats.ravel(), "_", color=colour, alpha=0.5)
+        ax.set(title=title, xlabel="sample", ylim=(-0.03, 1.03))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set_ylabel(label)
+    return figure
+
+
+@_drawn
+def variance_shift(
+    p: npt.ArrayLike, ratios: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike
+) -> Figure:
+    """Draw the variance at test time over the one that batch normalisation has stored.
+
+    Parameters
+    ----------
+    p : array_like, shape (n,)
+        Drop probabilities.
+    ratios : mapping of str to array_like, shape (n_seeds, n)
+        Label, and the ratio of each network at each `p`.
+    expected : array_like, shape (n,)
+        What theory gives for the first label.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = variance_shift([0, 0.5], {"before": [[1, 0.5], [1, 0.4]]}, [1, 0.5])
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
+    for (label, runs), colour in zip(
+        ratios.items(), (ORANGE, BLUE, GREEN), strict=False
+    ):
+        for run in np.asarray(runs):
+            ax.plot(p, run, "o", color=colour, markersize=5, alpha=0.7, label=label)
+            label = "_nolegend_"
+    ax.plot(p, expected, color=GREY, linewidth=1.2, label="expected", zorder=0)
+    ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlabel="drop probability p", ylim=(0, 1.15))
+    ax.set_ylabel("variance at test time\n/ stored variance")
+    ax.legend()
+    return figure

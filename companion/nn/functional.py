@@ -92,6 +92,13 @@ def dropout(
     tensor([[2., 2., 0., 2., 2.],
             [2., 2., 2., 0., 2.]])
     """
+    if torch.overrides.has_torch_function_unary(
+        x
+    ):  # subclasses, and tracing by torch.fx
+        options: dict[str, Any] = {"shared_axes": shared_axes, "inplace": inplace}
+        return torch.overrides.handle_torch_function(
+            dropout, (x,), x, p, training, **options, generator=generator
+        )
     p = check_probability(p)
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"dropout needs a torch.Tensor; got {type(x).__name__}")
@@ -118,8 +125,12 @@ def _drop(
 ) -> torch.Tensor:
     if not _in_plain_memory(x):
         p = int(p * 2**24) / 2**24
-        drop = torch.rand(drawn, device=x.device, generator=generator) < p
-        return x.masked_fill(drop, 0.0) * _scale(p)
+        uniform = torch.rand(
+            drawn, dtype=torch.float32, device=x.device, generator=generator
+        )
+        # Beginning with zeros_like gives the mask, and the result, the memory layout of x.
+        drop = torch.zeros_like(x, dtype=torch.bool) | (uniform < p)
+        return torch.where(drop, 0.0, x * _scale(p))
     units = math.prod(drawn)
     if units <= SMALL:
         threshold = int(p * 2**16)
@@ -135,12 +146,17 @@ def _drop(
 
 
 def _in_plain_memory(x: torch.Tensor) -> bool:
-    """Whether `x` is numbers on the CPU, not traced by a compiler nor batched by a vmap."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    """Whether `x` is numbers on the CPU: not traced, faked or transformed by `torch.func`."""
+    if (
+        x.device.type != "cpu"
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+    ):
         return False
     try:
         x.data_ptr()
-    except RuntimeError:
+    except RuntimeError:  # batched by torch.autograd.grad(is_grads_batched=True)
         return False
     return True
 
@@ -151,7 +167,7 @@ def _scale(p: float) -> float:
 
 def _words(n: int, generator: torch.Generator | None) -> np.ndarray:
     """Return `n` times 64 random bits; without bounds, random_ never sets the top one."""
-    words = torch.empty(n, dtype=torch.int64)
+    words = torch.empty(n, dtype=torch.int64, device="cpu")
     words.random_(-(2**63), None, generator=generator)
     return words.numpy().astype("<i8", copy=False)
 
@@ -169,6 +185,7 @@ class _Seed(ISeedSequence):
 
 def _select(x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
     """`companion.masks.select` for a tensor: bit patterns times 0 or 1, then the scale."""
+    x = x.resolve_neg()
     if x.numel() > SMALL:
         return torch.from_numpy(select(x.numpy(), keep.numpy(), scale))
     bits = torch.int64 if x.dtype == torch.float64 else torch.int32
@@ -207,12 +224,14 @@ def _round_at_random(
     y: torch.Tensor, dtype: torch.dtype, generator: torch.Generator | None
 ) -> torch.Tensor:
     """Round float32 up or down so that the mean is exact; the slope is that of the cast."""
-    excess = 13 if dtype == torch.float16 else 16  # bits of the fraction that must go
+    # The bits of the fraction that must go; 2**-112 maps the subnormals of float16 to those of
+    # float32, so that there too they are 13.
+    excess, shift = (13, 2.0**-112) if dtype == torch.float16 else (16, 1.0)
     rounded = y.to(dtype)
     with torch.no_grad():
         noise = torch.randint(
             2**excess, y.shape, dtype=torch.int32, device=y.device, generator=generator
         )
-        bits = (y.view(torch.int32) + noise) >> excess << excess
-        rounded.copy_(bits.view(torch.float32))
+        bits = ((y * shift).view(torch.int32) + noise) >> excess << excess
+        rounded.detach().copy_(bits.view(torch.float32) / shift)
     return rounded
