@@ -1,8 +1,10 @@
 """Small training loops for PyTorch networks, repeatable from a seed."""
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from companion.network import History, epoch_bar
@@ -37,7 +39,7 @@ def seeded(seed: int, make: Callable[[], Made]) -> Made:
     >>> bool((a.weight == b.weight).all())
     True
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return make()
 
@@ -83,9 +85,12 @@ def fit(
     Raises
     ------
     ValueError
-        If `epochs` or `batch_size` is below 1, or `X` and `y` differ in length.
+        If `epochs` or `batch_size` is below 1, `X` and `y` differ in length or are empty, a
+        class is negative, or `validation` is not a pair.
+    TypeError
+        If `y` is not of an integer dtype.
     FloatingPointError
-        If the loss is no longer finite: the learning rate is too high.
+        If a loss is not finite; most often the learning rate is too high.
 
     Examples
     --------
@@ -101,6 +106,10 @@ def fit(
     inputs, labels = _pair(X, y)
     measured = {"train": (inputs, labels)}
     if validation is not None:
+        if len(validation) != 2:
+            raise ValueError(
+                f"validation must be a pair (X, y); got {len(validation)} items"
+            )
         measured["val"] = _pair(*validation)
     order = torch.Generator().manual_seed(seed)
     history = History()
@@ -120,6 +129,8 @@ def fit(
                 optimizer.step()
             for part, pair in measured.items():
                 mean_loss, accuracy = evaluate(network, *pair)
+                if not math.isfinite(mean_loss):
+                    raise FloatingPointError(f"the {part} loss is {mean_loss}")
                 getattr(history, f"{part}_loss").append(mean_loss)
                 getattr(history, f"{part}_accuracy").append(accuracy)
 
@@ -177,14 +188,28 @@ def predict(network: torch.nn.Module, X: npt.ArrayLike) -> torch.Tensor:
     network.eval()
     try:
         with torch.no_grad():
-            return network(torch.as_tensor(X))
+            return network(_tensor(X))
     finally:
         for module, training in modes.items():
             module.training = training
 
 
 def _pair(X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, labels = torch.as_tensor(X), torch.as_tensor(y)
-    if len(inputs) != len(labels):
-        raise ValueError(f"X has {len(inputs)} samples and y has {len(labels)}")
-    return inputs, labels
+    inputs, labels = _tensor(X), _tensor(y)
+    if len(inputs) != len(labels) or len(inputs) == 0:
+        raise ValueError(
+            f"X and y must have as many samples, at least 1; "
+            f"got {len(inputs)} and {len(labels)}"
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"y must hold integer classes; got {labels.dtype}")
+    if labels.min() < 0:
+        raise ValueError(f"classes are counted from 0; got {labels.min()}")
+    return inputs, labels.long()
+
+
+def _tensor(values: npt.ArrayLike) -> torch.Tensor:
+    """A copy of an array, for torch cannot share one that is read-only or reversed."""
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values.copy())
+    return torch.as_tensor(values)

@@ -24,17 +24,29 @@ def run_missing(
 ) -> None:
     """Call ``run(**key)`` for each wanted key that is not in `results` yet, and save each.
 
-    A key says which run it is; what `run` measured is stored beside it.
+    A key says which run it is; what `run` measured is stored beside it. A run that fails does
+    not stop the others: its error is raised when they are done.
     """
-    runs = json.loads(results.read_text())["runs"] if results.exists() else []
+    stored = json.loads(results.read_text()) if results.exists() else {"runs": []}
+    runs, errors = stored["runs"], []
+    if runs and stored["settings"] != settings:
+        raise ValueError(
+            f"{results} was made with other settings: {stored['settings']}; "
+            f"these are {settings}. Delete it to begin again."
+        )
     missing = [key for key in wanted if not any(_is(key, r) for r in runs)]
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(run, **key): key for key in missing}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", desc="runs"):
+            if error := job.exception():
+                errors.append(error)
+                continue
             runs.append(jobs[job] | job.result())
             in_order = [r for key in wanted for r in runs if _is(key, r)]
             save(results, in_order, settings, packages)
+    if errors:
+        raise errors[0]
 
 
 def _is(key: Run, run: Run) -> bool:

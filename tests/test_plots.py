@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from companion import plots
 from companion.network import History
@@ -58,3 +59,87 @@ def test_memory_puts_the_first_share_at_step_one():
     shares, expected = figure.axes[0].lines
     np.testing.assert_array_equal(shares.get_xdata(), [1, 2])
     np.testing.assert_array_equal(expected.get_ydata(), [0.5, 0.25])
+
+
+def test_layer_in_two_modes_marks_the_dropout_box_alone_in_the_colour_of_the_mode():
+    figure = plots.layer_in_two_modes()
+    modes = {"train()": (plots.ORANGE, "-"), "eval()": (plots.BLUE, "--")}
+    grey = plots.GREY, "-"
+    for ax, (mode, own) in zip(figure.axes, modes.items(), strict=True):
+        texts = [text for text in ax.texts if text.get_text()]
+        boxes = [text for text in texts if text.get_bbox_patch()]
+        title, note = (text for text in texts if not text.get_bbox_patch())
+        assert title.get_text() == mode
+        assert title.get_color() == note.get_color() == own[0]
+        shown = [
+            (
+                box.get_text(),
+                to_hex(box.get_bbox_patch().get_edgecolor()).upper(),
+                box.get_bbox_patch().get_linestyle(),
+            )
+            for box in boxes
+        ]
+        expected = {"Linear": grey, "ReLU": grey, "Dropout": own}
+        order = "Linear", "ReLU", "Dropout", "Linear"
+        assert shown == [(name, *expected[name]) for name in order]
+        assert note.get_position()[0] == boxes[2].get_position()[0]
+        assert len(ax.texts) - len(texts) == 3  # an arrow between each two boxes
+    masked, handed_on = (ax.texts[-1].get_text() for ax in figure.axes)
+    assert "mask" in masked
+    assert "mask" not in handed_on
+
+
+def test_repeated_predictions_put_every_answer_above_its_sample():
+    runs = {"on": [[0.9, 0.2, 0.1], [0.8, 0.6, 0.1]], "off": [[0.7, 0.4, 0.1]]}
+    figure = plots.repeated_predictions(runs, "probability")
+    on, off = figure.axes
+    assert [ax.get_title() for ax in (on, off)] == ["on", "off"]
+    assert [ax.get_xlabel() for ax in (on, off)] == ["sample", "sample"]
+    assert [ax.get_ylabel() for ax in (on, off)] == ["probability", ""]
+    np.testing.assert_array_equal(on.lines[0].get_xdata(), [1, 2, 3, 1, 2, 3])
+    np.testing.assert_array_equal(on.lines[0].get_ydata(), np.ravel(runs["on"]))
+    np.testing.assert_array_equal(off.lines[0].get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(off.lines[0].get_ydata(), runs["off"][0])
+    assert on.lines[0].get_color() != off.lines[0].get_color()
+    for ax in (on, off):
+        low, high = ax.get_ylim()
+        assert low < 0 < 1 < high
+        assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_variance_shift_draws_every_seed_and_what_theory_gives_once_each_in_the_legend():
+    p, expected = [0, 0.2, 0.5], [1, 0.8, 0.5]
+    ratios = {"before": [[1, 0.81, 0.5], [1, 0.79, 0.49]], "after": [[1, 1.01, 0.99]]}
+    figure = plots.variance_shift(p, ratios, expected)
+    (ax,) = figure.axes
+    first, second, after, theory, one = ax.lines
+    for line in (first, second, after, theory):
+        np.testing.assert_array_equal(line.get_xdata(), p)
+    for line, values in zip((first, second), ratios["before"], strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    np.testing.assert_array_equal(after.get_ydata(), ratios["after"][0])
+    np.testing.assert_array_equal(theory.get_ydata(), expected)
+    np.testing.assert_array_equal(one.get_ydata(), [1, 1])
+    assert first.get_color() == second.get_color() != after.get_color()
+    shown = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert shown == ["before", "after", "expected"]
+    assert ax.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.layer_in_two_modes,
+        lambda: plots.repeated_predictions({"on": [[0.9, 0.2]]}, "probability"),
+        lambda: plots.variance_shift([0, 0.5], {"before": [[1, 0.5]]}, [1, 0.5]),
+    ],
+    ids=["layer_in_two_modes", "repeated_predictions", "variance_shift"],
+)
+def test_figures_are_in_the_house_style_and_leave_nothing_behind(draw):
+    plt.rcdefaults()
+    before = dict(plt.rcParams)
+    figure = draw()
+    assert plt.get_fignums() == []
+    assert dict(plt.rcParams) == before
+    assert figure.get_dpi() == plots.STYLE["figure.dpi"]
+    assert figure.get_figwidth() == plots.WIDTH

@@ -1,35 +1,129 @@
-"""The long experiments: what is stored is what the program would have to run."""
+"""The long experiments: what is stored is what the programs would have to run."""
 
-import importlib.util
+import importlib
 import json
+import math
+import sys
+from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
+
+import companion.nn
+from companion.data import Dataset
 
 ROOT = Path(__file__).parents[1]
+NAMES = ["recurrent_dropout", "pytorch_networks"]
 
 
 @pytest.fixture
-def program():
-    path = ROOT / "reproduce" / "recurrent_dropout.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load(monkeypatch):
+    """Import a program of the folder, or what the programs share, afresh."""
+    monkeypatch.syspath_prepend(ROOT / "reproduce")
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")  # is put back; the programs set it to 1
+
+    def fresh(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    yield fresh
+    for name in (*NAMES, "runs"):
+        sys.modules.pop(name, None)
 
 
-def test_every_run_is_stored_once_with_the_settings_of_the_program(program):
-    stored = json.loads(program.RESULTS.read_text())
-    keys = [(run["text"], run["dropout"], run["seed"]) for run in stored["runs"]]
-    wanted = product(program.TEXTS, program.DROPOUT, program.SEEDS)
+@pytest.fixture
+def runs(load):
+    return load("runs")
+
+
+@pytest.fixture(params=NAMES)
+def program(request, load):
+    return load(request.param)
+
+
+@pytest.fixture
+def recurrent(load):
+    return load("recurrent_dropout")
+
+
+@pytest.fixture
+def networks(load):
+    return load("pytorch_networks")
+
+
+def stored(program):
+    return json.loads(program.RESULTS.read_text())
+
+
+# What is stored
+
+
+def test_results_are_what_the_program_would_write_now(program, monkeypatch):
+    asked = []
+    monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
+    monkeypatch.setattr(program.data, "load", lambda name, split="all": "")
+    program.main()
+    ((results, wanted, run, settings, packages),) = asked
+    assert results == ROOT / "reproduce" / f"{program.__name__}.json"
+    assert run is program.run
+    content = stored(program)
+    keys = [{name: run[name] for name in wanted[0]} for run in content["runs"]]
+    assert sorted(keys, key=str) == sorted(wanted, key=str)
+    assert content["settings"] == settings == program.SETTINGS
+    assert content["command"] == "make reproduce"
+    assert content["date"] >= "2025"
+    assert content["versions"].keys() == {"python", *packages}
+
+
+def test_recurrent_runs_are_every_text_with_every_dropout_and_seed(recurrent):
+    runs = stored(recurrent)["runs"]
+    keys = [(run["text"], run["dropout"], run["seed"]) for run in runs]
+    wanted = product(recurrent.TEXTS, recurrent.DROPOUT, recurrent.SEEDS)
     assert sorted(keys) == sorted(wanted)
-    assert stored["settings"] == program.SETTINGS
-    assert {"command", "date", "versions"} <= stored.keys()
-    for run in stored["runs"]:
-        assert run["p"] == program.DROPOUT[run["dropout"]]
-        assert run["update"][-1] == program.SETTINGS["updates"]
+    for run in runs:
+        assert run["p"] == recurrent.DROPOUT[run["dropout"]]
+        assert run["update"] == [600, 1200, 1800, 2400, 3000]
+        assert run["update"][-1] == recurrent.SETTINGS["updates"]
         assert len(run["update"]) == len(run["train"]) == len(run["held_out"])
+        # A uniform guess among 65 characters has log2(65) bits.
+        assert min(run["train"] + run["held_out"]) > 0
+        assert max(run["train"] + run["held_out"]) < math.log2(65)
+
+
+def test_network_runs_are_both_networks_with_both_frameworks_layers(networks):
+    runs = stored(networks)["runs"]
+    keys = {(run["network"], run["variant"], run["layer"]) for run in runs}
+    ours, theirs = "companion.nn.Dropout", "torch.nn.Dropout"
+    shared = "one mask, no scale", "one mask, scaled"
+    versions = "as printed", "last layer used", "with ReLU"
+    blog = {("blog", *pair) for pair in product(versions, (ours, theirs, *shared))}
+    rates = "none", "0.5, 0.5", "0.2, 0.5", "0.5, 0.2"
+    d2l = {("d2l", rate, ours) for rate in rates} | {("d2l", "0.5, 0.5", theirs)}
+    assert keys == blog | d2l
+    assert len(runs) == 3 * len(keys) == 51
+    assert {run["seed"] for run in runs} == {0, 1, 2}
+
+
+def test_network_runs_have_one_measurement_an_epoch(networks):
+    for run in stored(networks)["runs"]:
+        names = {"test_accuracy"}
+        if run["network"] == "d2l":
+            names = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+        else:
+            assert 0 < run["macro_f1"] < 1
+        assert {name for name, value in run.items() if isinstance(value, list)} == names
+        for name in names:
+            assert len(run[name]) == networks.SETTINGS[run["network"]]["epochs"]
+            assert min(run[name]) > 0
+            if "accuracy" in name:
+                assert max(run[name]) < 1
+            else:  # a uniform guess among 10 classes has log(10) nats
+                assert max(run[name]) < math.log(10)
 
 
 def test_runs_that_are_stored_are_not_repeated(program, tmp_path, monkeypatch):
@@ -37,27 +131,371 @@ def test_runs_that_are_stored_are_not_repeated(program, tmp_path, monkeypatch):
     before = program.RESULTS.read_text()
     copy.write_text(before)
     monkeypatch.setattr(program, "RESULTS", copy)
-    monkeypatch.setattr(program.data, "load", lambda name: "")
+    monkeypatch.setattr(program.data, "load", lambda name, split="all": "")
     program.main()
     assert copy.read_text() == before
     assert list(tmp_path.iterdir()) == [copy]
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "missing"),
+    [
+        ("recurrent_dropout", [], "tinyshakespeare"),
+        ("pytorch_networks", [], "mnist"),
+        ("pytorch_networks", ["fashion-mnist"], "mnist"),
+        ("pytorch_networks", ["mnist"], "fashion-mnist"),
+    ],
+)
 def test_missing_data_is_said_before_anything_is_started(
-    program, tmp_path, monkeypatch
+    name, there, missing, load, tmp_path, monkeypatch
 ):
+    program = load(name)
+    real = program.data.load
+    monkeypatch.setattr(
+        program.data,
+        "load",
+        lambda name, split="all": "" if name in there else real(name, split=split),
+    )
+    monkeypatch.setattr(program, "run_missing", lambda *_: pytest.fail("started"))
     monkeypatch.setattr(program, "RESULTS", tmp_path / "results.json")
     monkeypatch.setenv("COMPANION_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="tinyshakespeare"):
+    with pytest.raises(FileNotFoundError, match=rf"(?<!-){missing}\b"):
         program.main()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_are_replaced_in_one_go(program, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "RESULTS", tmp_path / "results.json")
+# What a run does
+
+
+def test_a_recurrent_run_trains_and_measures_in_turn(recurrent, monkeypatch):
+    calls = []
+
+    class Model:
+        def __init__(self, vocabulary_size, hidden_size, *, embedding_size, **kwargs):
+            calls.append(("made", vocabulary_size, hidden_size, embedding_size, kwargs))
+
+        def restart(self, seed):
+            calls.append(("restarted", seed))
+
+        def fit(self, tokens, **kwargs):
+            calls.append(("trained", len(tokens), kwargs))
+
+        def bits(self, tokens, p):
+            return len(tokens) + p
+
+    monkeypatch.setattr(recurrent, "LanguageModel", Model)
+    monkeypatch.setattr(recurrent.data, "load", lambda name: "abcd" * 50)
+    for dropout, p, mask_per in (
+        ("none", 0.0, "sequence"),
+        ("per step", 0.25, "step"),
+        ("per sequence", 0.25, "sequence"),
+    ):
+        calls.clear()
+        recurrent.model.cache_clear()
+        result = recurrent.run("a tenth", dropout, seed=2)
+        assert result.pop("seconds") >= 0
+        assert result == {
+            "p": p,
+            "update": [600, 1200, 1800, 2400, 3000],
+            "train": [18 + p] * 5,
+            "held_out": [20 + p] * 5,
+        }
+        made, restarted, *trained = calls
+        assert made == ("made", 4, 128, 64, {"mask_per": mask_per, "rng": 0})
+        assert restarted == ("restarted", 2)
+        arguments = {"p": p, "updates": 600, "batch_size": 32, "steps": 64}
+        assert trained == 5 * [("trained", 18, arguments)]
+
+
+@pytest.fixture
+def tiny(networks, monkeypatch):
+    """Both networks with a few random images, and the threads put back."""
+    before, rng = torch.get_num_threads(), np.random.default_rng(0)
+    torch.set_num_threads(2)
+    sizes = {"train": 70, "test": 20}
+    sets = {
+        name: {
+            part: Dataset(rng.random((n, 784), "f4") + shift, rng.integers(10, size=n))
+            for part, n in sizes.items()
+        }
+        for name, shift in (("mnist", 0), ("fashion-mnist", 1))
+    }
+    monkeypatch.setattr(networks.data, "load", lambda name, *, split: sets[name][split])
+    monkeypatch.setitem(networks.SETTINGS["d2l"], "epochs", 3)
+    yield networks
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("network", "variant", "layer"),
+    [
+        ("blog", "with ReLU", "one mask, scaled"),
+        ("blog", "as printed", "companion.nn.Dropout"),
+        ("d2l", "0.2, 0.5", "companion.nn.Dropout"),
+        ("d2l", "0.5, 0.5", "torch.nn.Dropout"),
+    ],
+)
+def test_a_network_run_gives_what_is_stored_and_repeats(network, variant, layer, tiny):
+    first, again, other = (tiny.run(network, variant, layer, s) for s in (0, 0, 1))
+    assert first == again != other
+    key = {"network", "variant", "layer", "seed"}
+    (like,) = {frozenset(r) for r in stored(tiny)["runs"] if r["network"] == network}
+    assert first.keys() | key == like
+    lengths = {len(value) for value in first.values() if isinstance(value, list)}
+    assert lengths == {tiny.SETTINGS[network]["epochs"]}
+    assert torch.get_num_threads() == 1
+    json.dumps(first)
+
+
+@pytest.mark.parametrize("network", ["blog", "d2l"])
+def test_a_network_run_trains_as_its_settings_say(network, tiny, monkeypatch):
+    variant = {"blog": "with ReLU", "d2l": "0.2, 0.5"}[network]
+    asked, fit = [], tiny.training.fit
+
+    def spy(model, X, y, **kwargs):
+        first = model[0].weight.detach().clone()
+        asked.append((first, model, X, y, kwargs))
+        return fit(model, X, y, **kwargs)
+
+    monkeypatch.setattr(tiny.training, "fit", spy)
+    result = tiny.run(network, variant, "torch.nn.Dropout", 2)
+    ((first, model, X, y, kwargs),) = asked
+    make = {
+        "blog": lambda: tiny.blog_network(variant, nn.Dropout()),
+        "d2l": lambda: tiny.d2l_network((0.2, 0.5), nn.Dropout),
+    }[network]
+    assert torch.equal(first, tiny.training.seeded(2, make)[0].weight)
+    rates = [part.p for part in model if isinstance(part, nn.Dropout)]
+    assert rates == {"blog": [0.5], "d2l": [0.2, 0.5]}[network]
+    settings = tiny.SETTINGS[network]
+    train, test = (tiny.data.load(settings["data"], split=s) for s in ("train", "test"))
+    assert X is train.X
+    assert y is train.y
+    assert kwargs["validation"] is test
+    assert kwargs["seed"] == 2
+    assert kwargs["epochs"] == settings["epochs"]
+    assert kwargs["batch_size"] == settings["batch_size"]
+    optimizer, rate = {
+        "blog": (torch.optim.Adam, "adam"),
+        "d2l": (torch.optim.SGD, "sgd"),
+    }[network]
+    assert type(kwargs["optimizer"]) is optimizer
+    assert kwargs["optimizer"].param_groups[0]["lr"] == settings[rate]
+    loss, accuracy = tiny.training.evaluate(model, *test)
+    assert result["test_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+    if network == "blog":
+        guesses = tiny.training.predict(model, test.X).argmax(1).numpy()
+        present = np.union1d(guesses, test.y)
+        right = [((guesses == c) & (test.y == c)).sum() for c in present]
+        both = [(guesses == c).sum() + (test.y == c).sum() for c in present]
+        f1 = np.mean(2 * np.array(right) / both)
+        assert result["macro_f1"] == pytest.approx(f1)
+    else:
+        assert result["test_loss"][-1] == pytest.approx(loss, abs=1e-6)
+        loss, accuracy = tiny.training.evaluate(model, *train)
+        assert result["train_loss"][-1] == pytest.approx(loss, abs=1e-6)
+        assert result["train_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+
+
+# The networks
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_shared_mask_drops_the_same_units_of_every_row(scaled, p, networks):
+    layer, x = networks.SharedMask(p, scaled=scaled), torch.rand(6, 1000) + 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = layer(x), layer(x)
+    kept = first[0] != 0
+    scale = 1 / (1 - p) if scaled else 1
+    torch.testing.assert_close(first, x * kept * scale)
+    # 5 standard errors
+    assert abs(kept.double().mean() - (1 - p)) <= 5 * math.sqrt(p * (1 - p) / 1000)
+    assert torch.equal(first, second) == (p == 0)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_shared_mask_drops_nothing_in_evaluation(scaled, networks):
+    x = torch.rand(6, 10)
+    assert networks.SharedMask(0.5, scaled=scaled).eval()(x) is x
+
+
+def test_layers_are_what_they_are_called(networks):
+    layers = {name: make(0.3) for name, make in networks.LAYERS.items()}
+    assert {layer.p for layer in layers.values()} == {0.3}
+    assert type(layers["torch.nn.Dropout"]) is nn.Dropout
+    assert type(layers["companion.nn.Dropout"]) is companion.nn.Dropout
+    for name, scaled in (("one mask, scaled", True), ("one mask, no scale", False)):
+        assert type(layers[name]) is networks.SharedMask
+        assert layers[name].scaled is scaled
+
+
+@pytest.mark.parametrize(
+    ("version", "kinds", "outputs"),
+    [
+        ("as printed", "Linear Linear Dropout", 512),
+        ("last layer used", "Linear Linear Dropout Linear", 10),
+        ("with ReLU", "Linear ReLU Linear ReLU Dropout Linear", 10),
+    ],
+)
+def test_the_blog_network_in_each_version(version, kinds, outputs, networks):
+    assert version in networks.BLOG
+    layer = nn.Dropout(0.5)
+    network = networks.blog_network(version, layer)
+    assert [type(part).__name__ for part in network] == kinds.split()
+    assert any(part is layer for part in network)
+    hidden = [part.out_features for part in network if isinstance(part, nn.Linear)]
+    assert hidden == [512, 512, 10][: len(hidden)]
+    assert network(torch.ones(2, 784)).shape == (2, outputs)
+
+
+@pytest.mark.parametrize("variant", ["none", "0.5, 0.5", "0.2, 0.5", "0.5, 0.2"])
+def test_the_multilayer_perceptron_drops_after_each_activation(variant, networks):
+    network = networks.d2l_network(networks.RATES[variant], nn.Dropout)
+    kinds = [type(part).__name__ for part in network]
+    assert kinds == 2 * ["Linear", "ReLU", "Dropout"] + ["Linear"]
+    named = (0, 0) if variant == "none" else tuple(map(float, variant.split(", ")))
+    assert (network[2].p, network[5].p) == named
+    assert [network[i].out_features for i in (0, 3, 6)] == [256, 256, 10]
+    assert network(torch.ones(2, 784)).shape == (2, 10)
+
+
+# Running what is missing
+
+PROGRAM = """
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+HERE, START = Path(__file__).parent, time.perf_counter()
+
+
+def run(name, seed):
+    with open(HERE / "log", "a") as log:
+        print(name, seed, file=log)
+    if name == "fails" and not (HERE / "mended").exists():
+        while (HERE / "results.json").read_text().count("threads") < 2:
+            time.sleep(0.01)
+            assert time.perf_counter() < START + 10, "two runs are not stored"
+        raise RuntimeError("not today")
+    threads = os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]
+    return {"threads": threads, "process": type(multiprocessing.current_process()).__name__}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    (tmp_path / "experiment.py").write_text(PROGRAM)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("experiment")
+    del sys.modules["experiment"]
+
+
+def ran(folder):
+    return sorted((folder / "log").read_text().splitlines())
+
+
+def keys_of(results):
+    return [
+        {"name": run["name"], "seed": run["seed"]}
+        for run in json.loads(results.read_text())["runs"]
+    ]
+
+
+def test_each_missing_run_is_run_once_with_one_thread_and_stored(
+    runs, experiment, tmp_path
+):
+    wanted = [{"name": name, "seed": seed} for name in "ba" for seed in range(2)]
+    results = tmp_path / "results.json"
+    old = {**wanted[2], "note": "stored before"}
+    runs.save(results, [old, {"name": "no longer wanted", "seed": 0}], {"size": 3}, ())
+    runs.run_missing(results, wanted, experiment.run, {"size": 3}, ["numpy"])
+    content = json.loads(results.read_text())
+    assert content["settings"] == {"size": 3}
+    assert content["versions"]["numpy"] == np.__version__
+    assert keys_of(results) == wanted
+    assert ran(tmp_path) == ["a 1", "b 0", "b 1"]
+    assert content["runs"].pop(2) == old
+    for run in content["runs"]:
+        assert run["threads"] == ["1", "1"]
+        assert run["process"] == "SpawnProcess"
+
+
+def test_a_program_that_is_interrupted_keeps_what_is_done_and_goes_on_there(
+    runs, experiment, tmp_path
+):
+    names = ("first", "second", "fails")
+    wanted = [{"name": name, "seed": 0} for name in names]
+    results = tmp_path / "results.json"
+    runs.save(results, [], {}, ())
+    with pytest.raises(RuntimeError, match="not today"):
+        runs.run_missing(results, wanted, experiment.run, {}, [])
+    assert keys_of(results) == wanted[:2]
+    (tmp_path / "mended").touch()
+    (tmp_path / "log").unlink()
+    runs.run_missing(results, wanted, experiment.run, {}, [])
+    assert ran(tmp_path) == ["fails 0"]
+    assert keys_of(results) == wanted
+
+
+def test_a_run_that_fails_at_once_costs_no_other_run(runs, experiment, tmp_path):
+    wanted = [{"name": name, "seed": 0} for name in ("fails", "a", "b", "c", "d")]
+    results = tmp_path / "results.json"
+    runs.save(results, [], {}, ())
+    with pytest.raises(RuntimeError, match="not today"):
+        runs.run_missing(results, wanted, experiment.run, {}, [])
+    assert keys_of(results) == wanted[1:]
+
+
+def test_results_of_other_settings_are_not_added_to(runs, experiment, tmp_path):
+    results = tmp_path / "results.json"
+    runs.save(results, [{"name": "a", "seed": 0}], {"size": 2}, ())
+    with pytest.raises(ValueError, match=r"(?s)'size': 2.*'size': 3.*Delete it"):
+        runs.run_missing(
+            results, [{"name": "b", "seed": 0}], experiment.run, {"size": 3}, []
+        )
+    assert keys_of(results) == [{"name": "a", "seed": 0}]
+
+
+def test_a_run_is_missing_unless_all_of_its_key_is_stored(runs, experiment, tmp_path):
+    results = tmp_path / "results.json"
+    near = [{"name": "a", "seed": 1}, {"name": "b", "seed": 0}]
+    runs.save(results, near, {}, ())
+    wanted = [{"name": "a", "seed": 0}]
+    runs.run_missing(results, wanted, experiment.run, {}, [])
+    assert ran(tmp_path) == ["a 0"]
+    assert keys_of(results) == wanted
+
+
+def test_results_are_replaced_in_one_go(runs, tmp_path):
+    results = tmp_path / "results.json"
     run = {"text": "all", "dropout": "none", "seed": 0}
-    program.save([run])
-    assert json.loads(program.RESULTS.read_text())["runs"] == [run]
+    runs.save(results, [run], {"size": 3}, ["numpy", "torch"])
+    content = json.loads(results.read_text())
+    assert content["runs"] == [run]
+    assert content["settings"] == {"size": 3}
+    assert content["command"] == "make reproduce"
+    assert abs(datetime.now(UTC).date() - date.fromisoformat(content["date"])).days <= 1
+    assert content["versions"].keys() == {"python", "numpy", "torch"}
+    assert content["versions"]["torch"] == torch.__version__
+    assert list(tmp_path.iterdir()) == [results]
     with pytest.raises(TypeError):
-        program.save([{"held_out": {1.5}}])
-    assert json.loads(program.RESULTS.read_text())["runs"] == [run]
+        runs.save(results, [{"held_out": {1.5}}], {}, ())
+    assert json.loads(results.read_text()) == content
+
+
+def test_results_stay_whole_if_writing_stops_halfway(runs, tmp_path, monkeypatch):
+    results = tmp_path / "results.json"
+    runs.save(results, [{"seed": 0}], {}, ())
+    before, write = results.read_text(), Path.write_text
+
+    def stop(path, text):
+        write(path, text[:20])
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "write_text", stop)
+    with pytest.raises(OSError, match="full"):
+        runs.save(results, [{"seed": 0}, {"seed": 1}], {}, ())
+    assert results.read_text() == before
