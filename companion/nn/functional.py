@@ -16,9 +16,7 @@ except ImportError as error:
         "companion.nn needs PyTorch: pip install 'dropout-companion[torch]'"
     ) from error
 
-SMALL = (
-    2**15
-)  # up to this many units, seeding a NumPy generator costs more than it saves
+SMALL = 2**16  # units; up to here, seeding a NumPy generator costs more than it saves
 HALF = (torch.float16, torch.bfloat16)
 FLOATING = (*HALF, torch.float32, torch.float64)
 
