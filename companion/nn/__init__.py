@@ -12,7 +12,7 @@ import torch  # isort: skip
 class Dropout(torch.nn.Dropout):
     """Drop each unit with probability `p` in training, and scale the others by ``1 / (1 - p)``.
 
-    A drop-in for `torch.nn.Dropout` that lacks nothing of it, and adds what it lacks: a
+    It takes the place of `torch.nn.Dropout` (`inplace` by name only) and adds what that lacks: a
     `generator`, masks shared along axes, nothing leaking through a dropped unit, a mean that
     is exact in half precision, and `p` checked whenever it is assigned.
 

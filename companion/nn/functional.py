@@ -90,9 +90,8 @@ def dropout(
     tensor([[2., 2., 0., 2., 2.],
             [2., 2., 2., 0., 2.]])
     """
-    if torch.overrides.has_torch_function_unary(
-        x
-    ):  # subclasses, and tracing by torch.fx
+    # Subclasses of a tensor, and the stand-ins torch.fx traces with, have their own say.
+    if torch.overrides.has_torch_function_unary(x):
         options: dict[str, Any] = {"shared_axes": shared_axes, "inplace": inplace}
         return torch.overrides.handle_torch_function(
             dropout, (x,), x, p, training, **options, generator=generator
@@ -121,6 +120,7 @@ def dropout(
 def _drop(
     x: torch.Tensor, p: float, drawn: list[int], generator: torch.Generator | None
 ) -> torch.Tensor:
+    """Draw a mask of shape `drawn` in the way that suits `x`, and apply it in full precision."""
     if not _in_plain_memory(x):
         p = int(p * 2**24) / 2**24
         uniform = torch.rand(
