@@ -164,8 +164,8 @@ def select(
 
 
 def _cache_sized(*arrays: npt.NDArray) -> Iterator[tuple[npt.NDArray, ...]]:
-    """Cut contiguous arrays of one shape into blocks; others come back whole."""
-    if all(a.flags.c_contiguous for a in arrays):
+    """Cut large contiguous arrays of one shape into blocks; others come back whole."""
+    if arrays[0].size > BLOCK and all(a.flags.c_contiguous for a in arrays):
         flat = [a.reshape(-1) for a in arrays]
         for start in range(0, flat[0].size, BLOCK):
             yield tuple(a[start : start + BLOCK] for a in flat)
@@ -183,7 +183,7 @@ def check_probability(p: float, name: str = "p") -> float:
         ...
     ValueError: p is a drop probability in [0, 1]; got 1.5
     """
-    if not isinstance(p, Real) or isinstance(p, (bool, np.bool_)):
+    if not isinstance(p, (float, Real)) or isinstance(p, (bool, np.bool_)):
         raise TypeError(f"{name} must be a real number; got {p!r}")
     if not 0 <= p <= 1:  # NaN fails this too
         raise ValueError(f"{name} is a drop probability in [0, 1]; got {p}")
@@ -198,6 +198,8 @@ def check_axes(shared_axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
     >>> check_axes((0, -1), ndim=4)
     (0, 3)
     """
+    if isinstance(shared_axes, tuple) and not shared_axes:
+        return ()
     given = shared_axes if isinstance(shared_axes, Sequence) else (shared_axes,)
     axes = [index(axis) for axis in given]
     if not all(-ndim <= axis < ndim for axis in axes):

@@ -46,7 +46,7 @@ class Dropout(torch.nn.Dropout):
 
     Examples
     --------
-    >>> layer = Dropout(0.5, shared_axes=(2, 3), generator=torch.Generator().manual_seed(0))
+    >>> layer = Dropout(0.5, shared_axes=(2, 3), generator=torch.Generator().manual_seed(1))
     >>> layer
     Dropout(p=0.5, inplace=False, shared_axes=(2, 3), generator=torch.Generator('cpu'))
     >>> x = torch.ones(1, 4, 2, 2)

@@ -66,12 +66,13 @@ def dropout(
 
     Notes
     -----
-    On a CPU the mask is `companion.masks.bernoulli_mask`, drawn by a NumPy generator that
-    PyTorch's one seeds anew each time, so that `torch.manual_seed`, `torch.random.fork_rng` and
-    activation checkpointing mean what they always do. The mask is kept for the backward pass,
-    at a byte a unit. Small tensors take 16 random bits a unit, and other devices, compiled code
-    and `torch.func` transforms 24, rounding `p` down to a multiple of 2**-16 or 2**-24; the
-    scale is always the inverse of the keep probability really used.
+    Every mask comes from PyTorch's generator, so that `torch.manual_seed`,
+    `torch.random.fork_rng` and activation checkpointing mean what they always do. On a CPU a
+    unit takes one random bit if `p` is 0.5, and otherwise 16 bits in a small tensor; a large one
+    takes `companion.masks.bernoulli_mask`, from a NumPy generator seeded anew each time. Other
+    devices, compiled code and `torch.func` transforms take 24 bits. Where `p` is rounded, it is
+    down to a multiple of 2**-16 or 2**-24, and the scale is always the inverse of the keep
+    probability really used. The backward pass keeps the mask, at a byte a unit.
 
     In float16 and bfloat16 the factor ``1 / (1 - p)`` is too fine for the format: bfloat16 has
     no number between 1 and 1.0078. The product is therefore taken in float32 and rounded up or
@@ -87,8 +88,8 @@ def dropout(
     --------
     >>> seeded = torch.Generator().manual_seed(0)
     >>> dropout(torch.ones(2, 5), 0.5, training=True, generator=seeded)
-    tensor([[2., 2., 0., 2., 2.],
-            [2., 2., 2., 0., 2.]])
+    tensor([[2., 2., 2., 2., 0.],
+            [2., 0., 0., 0., 2.]])
     """
     # Subclasses of a tensor, and the stand-ins torch.fx traces with, have their own say.
     if torch.overrides.has_torch_function_unary(x):
@@ -99,7 +100,9 @@ def dropout(
     p = check_probability(p)
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"dropout needs a torch.Tensor; got {type(x).__name__}")
-    shared = check_axes(shared_axes, x.ndim)
+    drawn = list(x.shape)
+    for axis in check_axes(shared_axes, x.ndim):
+        drawn[axis] = 1
     if not training:
         return x
     if x.dtype not in FLOATING:
@@ -108,7 +111,6 @@ def dropout(
         )
     if p == 0 or x.numel() == 0:
         return x
-    drawn = [1 if axis in shared else size for axis, size in enumerate(x.shape)]
     if x.dtype in HALF:
         y = _drop(x.float(), p, drawn, generator)
         y = _round_at_random(y, x.dtype, generator)
@@ -129,24 +131,41 @@ def _drop(
         # Beginning with zeros_like gives the mask, and the result, the memory layout of x.
         drop = torch.zeros_like(x, dtype=torch.bool) | (uniform < p)
         return torch.where(drop, 0.0, x * _scale(p))
-    units = math.prod(drawn)
-    if units <= SMALL:
+    keep, p = _draw(drawn, p, generator)
+    if x.numel() > SMALL:
+        return _Select.apply(x, keep, _scale(p))  # type: ignore[no-untyped-call]
+    if not x.is_contiguous():  # the result takes the memory layout of the mask
+        keep = torch.zeros_like(x, dtype=torch.bool) | keep
+    # The derivative of ReLU is the one choice of PyTorch's that reads a byte mask, never branches
+    # and has derivatives of its own: x where the mask is above 0, and 0 elsewhere.
+    y: torch.Tensor = torch.ops.aten.threshold_backward.default(
+        x, keep.view(torch.int8), 0
+    )
+    return y.mul_(_scale(p))
+
+
+def _draw(
+    shape: list[int], p: float, generator: torch.Generator | None
+) -> tuple[torch.Tensor, float]:
+    """Return which units are kept, and the drop probability really used."""
+    units = math.prod(shape)
+    if p == 0.5:
+        coins = _words(-(-units // 64), generator).view(np.uint8)
+        keep = np.unpackbits(coins, count=units, bitorder="little").view(np.bool_)
+    elif units <= SMALL:
         threshold = int(p * 2**16)
         p = threshold / 2**16
-        draws = _words(-(-units // 4), generator).view("<u2")[:units]
-        keep = (draws >= threshold).reshape(drawn)
+        keep = _words(-(-units // 4), generator).view("<u2")[:units] >= threshold
     else:
         bits = np.random.SFC64(_Seed(generator))  # type: ignore[arg-type]
-        rng = np.random.Generator(bits)
-        keep = bernoulli_mask(drawn, p, rng=rng)
-    kept = torch.from_numpy(keep)
-    return _Select.apply(x, kept, _scale(p))  # type: ignore[no-untyped-call]
+        keep = bernoulli_mask(units, p, rng=np.random.Generator(bits))
+    return torch.from_numpy(keep.reshape(shape)), p
 
 
 def _in_plain_memory(x: torch.Tensor) -> bool:
     """Whether `x` is numbers on the CPU: not traced, faked or transformed by `torch.func`."""
     if (
-        x.device.type != "cpu"
+        not x.is_cpu
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
@@ -183,13 +202,7 @@ class _Seed(ISeedSequence):
 
 def _select(x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
     """`companion.masks.select` for a tensor: bit patterns times 0 or 1, then the scale."""
-    x = x.resolve_neg()
-    if x.numel() > SMALL:
-        return torch.from_numpy(select(x.numpy(), keep.numpy(), scale))
-    bits = torch.int64 if x.dtype == torch.float64 else torch.int32
-    y = torch.empty_like(x)
-    y.view(bits).copy_(keep).mul_(x.view(bits))
-    return y.mul_(scale)
+    return torch.from_numpy(select(x.resolve_neg().numpy(), keep.numpy(), scale))
 
 
 class _Select(torch.autograd.Function):
