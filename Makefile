@@ -39,6 +39,7 @@ notebooks: .venv/installed  ## Execute every notebook and store its outputs
 reproduce: .venv/installed  ## Run the long experiments; finished runs are kept, not repeated
 	$(BIN)/python reproduce/recurrent_dropout.py
 	$(BIN)/python reproduce/pytorch_networks.py
+	$(BIN)/python reproduce/scikit_learn_dropout.py
 
 bench: .venv/installed  ## Print speed and memory against PyTorch and plain NumPy
 	$(BIN)/python benchmarks/dropout_forward.py

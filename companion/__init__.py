@@ -13,6 +13,7 @@ The other rooms are imported when they are first used::
     symbolic   the same on PyTensor, Theano's maintained successor
     nn         dropout for PyTorch, after torch.nn
     training   small training loops for it, repeatable from a seed
+    estimators scikit-learn's multilayer perceptrons with dropout
     data       data sets
     plots      every figure of the book
 """
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "claims",
     "data",
+    "estimators",
     "inverted",
     "masks",
     "network",

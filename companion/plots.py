@@ -827,3 +827,44 @@ def variance_shift(
     ax.set_ylabel("variance at test time\n/ stored variance")
     ax.legend()
     return figure
+
+
+@_drawn
+def paired_differences(
+    differences: Mapping[str, npt.ArrayLike],
+    intervals: Mapping[str, tuple[float, float]],
+    label: str,
+) -> Figure:
+    """Draw what one model gains over another on each split, and an interval for the mean.
+
+    Parameters
+    ----------
+    differences : mapping of str to array_like, shape (n_splits,)
+        Label of each row, and one difference a split.
+    intervals : mapping of str to (float, float)
+        Lower and upper end, for the same labels.
+    label : str
+        What the difference is of, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> gained = {"digits": [0.1, -0.2, 0.3]}
+    >>> figure = paired_differences(gained, {"digits": (-0.3, 0.4)}, "accuracy gained (points)")
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.44 * len(differences) + 0.8))
+    for row, (name, gained) in enumerate(differences.items()):
+        values, (low, high) = np.asarray(gained), intervals[name]
+        colour = BLUE if low <= 0 <= high else ORANGE
+        # Spread over the height of the row, so that equal values are seen apart.
+        heights = row + np.linspace(-0.28, 0.28, len(values))
+        ax.plot(values, heights, ".", color=GREY, alpha=0.5, markersize=4)
+        ax.plot([low, high], [row, row], color=colour, linewidth=3)
+        ax.plot(values.mean(), row, "D", color=colour, markersize=6)
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(yticks=range(len(differences)), yticklabels=list(differences), xlabel=label)
+    ax.set_ylim(len(differences) - 0.5, -0.5)
+    return figure

@@ -143,3 +143,18 @@ def test_figures_are_in_the_house_style_and_leave_nothing_behind(draw):
     assert dict(plt.rcParams) == before
     assert figure.get_dpi() == plots.STYLE["figure.dpi"]
     assert figure.get_figwidth() == plots.WIDTH
+
+
+def test_paired_differences_draw_every_split_the_mean_and_the_interval():
+    gained = {"a": [0.1, -0.2, 0.3], "b": [1.0, 2.0, 3.0]}
+    intervals = {"a": (-0.3, 0.4), "b": (1.5, 2.5)}
+    (ax,) = plots.paired_differences(gained, intervals, "points").axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_xlabel() == "points"
+    for row, name in enumerate(gained):
+        splits, interval, mean = ax.lines[3 * row : 3 * row + 3]
+        assert list(splits.get_xdata()) == gained[name]
+        assert np.abs(splits.get_ydata() - row).max() < 0.5
+        assert tuple(interval.get_xdata()) == intervals[name]
+        assert mean.get_xdata() == pytest.approx([np.mean(gained[name])])
+    assert ax.lines[1].get_color() != ax.lines[4].get_color()  # "b" misses zero

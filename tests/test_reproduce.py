@@ -32,7 +32,7 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield fresh
-    for name in (*NAMES, "runs"):
+    for name in (*NAMES, "scikit_learn_dropout", "runs"):
         sys.modules.pop(name, None)
 
 
@@ -506,3 +506,29 @@ def test_results_stay_whole_if_writing_stops_halfway(runs, tmp_path, monkeypatch
     with pytest.raises(OSError, match="full"):
         runs.save(results, [{"seed": 0}, {"seed": 1}], {}, ())
     assert results.read_text() == before
+
+
+def test_scikit_learn_runs_are_every_model_on_every_fold(load, monkeypatch):
+    program, asked = load("scikit_learn_dropout"), []
+    monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
+    program.main()
+    ((results, wanted, run, settings, packages),) = asked
+    content = stored(program)
+    assert (results, run) == (program.RESULTS, program.run)
+    assert [{name: r[name] for name in wanted[0]} for r in content["runs"]] == wanted
+    assert content["settings"] == settings
+    assert content["versions"].keys() == {"python", *packages}
+    for run in content["runs"]:
+        assert len(run["accuracy"]) == len(run["log_loss"]) == settings["folds"]
+        assert 0.8 < min(run["accuracy"]) <= max(run["accuracy"]) <= 1
+        kind, _, name = run["model"].partition(" ")
+        if kind == "tuned":
+            assert set(run["chosen"]) <= set(settings[name])
+
+
+def test_a_scikit_learn_run_is_repeatable(load, monkeypatch):
+    program = load("scikit_learn_dropout")
+    monkeypatch.setitem(program.SETTINGS, "max_iter", 2)
+    first, second = (program.run("wine", "tuned dropout", 0) for _ in range(2))
+    assert first == second
+    assert first != program.run("wine", "tuned dropout", 1)
