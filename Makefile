@@ -41,10 +41,11 @@ reproduce: .venv/installed  ## Run the long experiments; finished runs are kept,
 	$(BIN)/python reproduce/pytorch_networks.py
 	$(BIN)/python reproduce/scikit_learn_dropout.py
 
-bench: .venv/installed  ## Print speed and memory against PyTorch and plain NumPy
+bench: .venv/installed  ## Print speed and memory against NumPy, PyTorch and scikit-learn
 	$(BIN)/python benchmarks/dropout_forward.py
 	$(BIN)/python benchmarks/symbolic_forward.py
 	$(BIN)/python benchmarks/torch_layer.py
+	$(BIN)/python benchmarks/scikit_learn.py
 
 requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

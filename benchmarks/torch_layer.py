@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
-from side_by_side import ROUNDS, print_times, seconds
+from side_by_side import ROUNDS, medians, print_times
 from torch import nn
 
 import companion.nn
@@ -67,13 +66,10 @@ def print_epochs(threads: int) -> None:
         )
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         runs[name] = partial(epoch, network, optimizer, X, y)
-    for run in runs.values():
-        run()
-    times = np.array([[seconds(run) for run in runs.values()] for _ in range(ROUNDS)])
-    ratios = np.median(times / times[:, :1], axis=0)
+    times, ratios = medians(runs)
     print(f"\n784-256-256-10, batches of {BATCH}, SGD, {threads} thread(s)")
     print(f"{'':38}{'ms an update':>14}{'time / none':>14}")
-    for name, took, ratio in zip(runs, np.median(times, axis=0), ratios, strict=True):
+    for name, took, ratio in zip(runs, times, ratios, strict=True):
         milliseconds = took / (EXAMPLES / BATCH) * 1e3
         print(f"  {name:<36}{milliseconds:>14.2f}{ratio:>14.2f}")
 
