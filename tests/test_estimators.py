@@ -746,7 +746,7 @@ def test_pipeline_search_and_calibration():
 def test_search_on_a_cluster_of_two_workers_equals_the_serial_one():
     X, y = digits()
     serial = search().fit(X, y)
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         workers = set(client.run(os.getpid).values())
         with joblib.parallel_config(backend="dask"):
