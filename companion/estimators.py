@@ -11,24 +11,6 @@ import numpy.typing as npt
 from companion import inverted
 from companion.masks import bernoulli_mask, check_probability
 
-try:
-    import sklearn
-    from scipy import sparse
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-    from sklearn.neural_network._base import ACTIVATIONS
-    from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
-    from sklearn.utils._param_validation import (
-        Interval,
-        InvalidParameterError,
-        StrOptions,
-    )
-    from sklearn.utils.extmath import safe_sparse_dot
-except ImportError as error:
-    raise ImportError(
-        "companion.estimators needs scikit-learn: "
-        "pip install 'dropout-companion[scikit-learn]'"
-    ) from error
-
 # The methods overridden here are private to scikit-learn. These are their parameters, and the
 # versions from OLDEST up to, but not including, TOO_NEW in which they are known to mean the same.
 OLDEST, TOO_NEW = (1, 7), (1, 10)
@@ -42,12 +24,28 @@ HOOKS = {
         *("deltas", "coef_grads", "intercept_grads"),
     ),
 }
-if not OLDEST <= tuple(map(int, sklearn.__version__.split(".")[:2])) < TOO_NEW:
-    raise ImportError(
-        "companion.estimators overrides private methods of scikit-learn as they are from "
-        f"{OLDEST[0]}.{OLDEST[1]} up to, but not including, {TOO_NEW[0]}.{TOO_NEW[1]}; "
-        f"found {sklearn.__version__}"
+NEEDED = (
+    "companion.estimators overrides private methods of scikit-learn and needs scikit-learn "
+    f"from {OLDEST[0]}.{OLDEST[1]} up to, but not including, {TOO_NEW[0]}.{TOO_NEW[1]}: "
+    "pip install 'dropout-companion[scikit-learn]'"
+)
+
+try:
+    import sklearn
+    from scipy import sparse
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.neural_network._base import ACTIVATIONS
+    from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
+    from sklearn.utils._param_validation import (
+        Interval,
+        InvalidParameterError,
+        StrOptions,
     )
+    from sklearn.utils.extmath import safe_sparse_dot
+except ImportError as error:
+    raise ImportError(NEEDED) from error
+if not OLDEST <= tuple(map(int, sklearn.__version__.split(".")[:2])) < TOO_NEW:
+    raise ImportError(f"{NEEDED}; found {sklearn.__version__}")
 
 
 class _Thinned(list):

@@ -855,16 +855,19 @@ def paired_differences(
     >>> gained = {"digits": [0.1, -0.2, 0.3]}
     >>> figure = paired_differences(gained, {"digits": (-0.3, 0.4)}, "accuracy gained (points)")
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.44 * len(differences) + 0.8))
+    rows = np.arange(len(differences))
+    figure, ax = plt.subplots(figsize=(0.72 * WIDTH, 0.6 * len(rows) + 0.6))
     for row, (name, gained) in enumerate(differences.items()):
         values, (low, high) = np.asarray(gained), intervals[name]
         colour = BLUE if low <= 0 <= high else ORANGE
         # Spread over the height of the row, so that equal values are seen apart.
-        heights = row + np.linspace(-0.28, 0.28, len(values))
+        heights = row + np.linspace(-0.2, 0.2, len(values))
         ax.plot(values, heights, ".", color=GREY, alpha=0.5, markersize=4)
         ax.plot([low, high], [row, row], color=colour, linewidth=3)
         ax.plot(values.mean(), row, "D", color=colour, markersize=6)
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-    ax.set(yticks=range(len(differences)), yticklabels=list(differences), xlabel=label)
-    ax.set_ylim(len(differences) - 0.5, -0.5)
+    ax.set_yticks(rows - 0.42, list(differences), ha="left")
+    ax.tick_params(axis="y", length=0, pad=-4)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel=label, ylim=(len(rows) - 0.6, -0.65))
     return figure

@@ -13,6 +13,7 @@ import pickle
 import re
 import sys
 from copy import deepcopy
+from types import ModuleType
 from typing import NamedTuple
 
 import joblib
@@ -594,6 +595,11 @@ def test_dropout_without_hidden_layers():
         model.set_params(dropout=[0.5]).fit(X, y)
 
 
+@pytest.mark.parametrize("cls", [*PARENTS, *PARENTS.values()])
+def test_scikit_learns_check_of_all_parameters(cls):
+    estimator_checks.check_param_validation(cls.__name__, cls())
+
+
 HALVES = [(0.5, 0.5), np.array([0.5, 0.5]), [np.float32(0.5), 0.5], np.float16(0.5)]
 
 
@@ -601,6 +607,7 @@ HALVES = [(0.5, 0.5), np.array([0.5, 0.5]), [np.float32(0.5), 0.5], np.float16(0
 def test_ways_to_say_one_half(dropout):
     X, y = data()
     model = make(hidden_layer_sizes=np.array([5, 4]), dropout=dropout).fit(X, y)
+    assert model.dropout is dropout
     equal(model, make(hidden_layer_sizes=(5, 4), dropout=[0.5, 0.5]).fit(X, y))
     equal(model, clone(model).fit(X, y))
 
@@ -651,8 +658,10 @@ def run_again():
 @pytest.mark.parametrize("version", ["1.6.1", "0.24.2", "1.10.0", "1.10.dev0", "2.0.0"])
 def test_other_versions_of_scikit_learn_are_refused(version, monkeypatch):
     monkeypatch.setattr(sklearn, "__version__", version)
-    message = "from 1.7 up to, but not including, 1.10; found " + version
-    with pytest.raises(ImportError, match=re.escape(message)):
+    message = r"from 1\.7 up to, but not including, 1\.10: .*; found " + re.escape(
+        version
+    )
+    with pytest.raises(ImportError, match=message):
         run_again()
 
 
@@ -662,10 +671,17 @@ def test_known_versions_of_scikit_learn_are_taken(version, monkeypatch):
     run_again().MLPDropoutClassifier(max_iter=1).fit(*data())
 
 
-@pytest.mark.parametrize("name", ["sklearn", "sklearn.neural_network._base"])
-def test_import_without_scikit_learn_says_how_to_install_it(name, monkeypatch):
-    monkeypatch.setitem(sys.modules, name, None)
-    message = "needs scikit-learn: pip install 'dropout-companion[scikit-learn]'"
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("sklearn", None),
+        ("sklearn.neural_network._base", None),
+        ("sklearn.neural_network._base", ModuleType("without ACTIVATIONS")),
+    ],
+)
+def test_import_without_what_it_needs_says_what_to_install(name, there, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, there)
+    message = "pip install 'dropout-companion[scikit-learn]'"
     with pytest.raises(ImportError, match=re.escape(message)):
         run_again()
 
@@ -708,7 +724,11 @@ def expected_to_fail(estimator):
     [
         cls(max_iter=40, **params)
         for cls in PARENTS
-        for params in ({}, {"dropout": 0}, {"mask_per": "batch", "input_dropout": 0.2})
+        for params in (
+            {},
+            {"dropout": 0},
+            {"mask_per": "batch", "dropout": 0.2, "input_dropout": 0.2},
+        )
     ],
     expected_failed_checks=expected_to_fail,
 )

@@ -146,15 +146,24 @@ def test_figures_are_in_the_house_style_and_leave_nothing_behind(draw):
 
 
 def test_paired_differences_draw_every_split_the_mean_and_the_interval():
-    gained = {"a": [0.1, -0.2, 0.3], "b": [1.0, 2.0, 3.0]}
-    intervals = {"a": (-0.3, 0.4), "b": (1.5, 2.5)}
-    (ax,) = plots.paired_differences(gained, intervals, "points").axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    gained = {"a": [0.1, -0.2, 0.3], "b": [2.0, 3.0, 2.0], "c": [-2.0, -3.0, -2.0]}
+    intervals = {"c": (-2.5, -1.5), "b": (1.5, 2.5), "a": (-0.3, 0.4)}
+    figure = plots.paired_differences(gained, intervals, "points")
+    assert figure.get_dpi() == plots.STYLE["figure.dpi"]
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert np.abs(ax.get_yticks() - [0, 1, 2]).max() < 0.5
+    assert ax.yaxis_inverted()  # the first row on top
     assert ax.get_xlabel() == "points"
+    *rows, zero = ax.lines
+    assert list(zero.get_xdata()) == [0, 0]
     for row, name in enumerate(gained):
-        splits, interval, mean = ax.lines[3 * row : 3 * row + 3]
+        splits, interval, mean = rows[3 * row : 3 * row + 3]
         assert list(splits.get_xdata()) == gained[name]
+        assert len(set(splits.get_ydata())) == 3  # equal values are seen apart
         assert np.abs(splits.get_ydata() - row).max() < 0.5
         assert tuple(interval.get_xdata()) == intervals[name]
         assert mean.get_xdata() == pytest.approx([np.mean(gained[name])])
-    assert ax.lines[1].get_color() != ax.lines[4].get_color()  # "b" misses zero
+        assert {*interval.get_ydata(), *mean.get_ydata()} == {row}
+        colour = plots.BLUE if name == "a" else plots.ORANGE  # which misses zero
+        assert interval.get_color() == mean.get_color() == colour

@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import companion.nn
@@ -526,9 +531,47 @@ def test_scikit_learn_runs_are_every_model_on_every_fold(load, monkeypatch):
             assert set(run["chosen"]) <= set(settings[name])
 
 
-def test_a_scikit_learn_run_is_repeatable(load, monkeypatch):
+@pytest.mark.parametrize(
+    "model", ["neither", "dropout 0.5", "tuned alpha", "tuned dropout"]
+)
+def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
     program = load("scikit_learn_dropout")
-    monkeypatch.setitem(program.SETTINGS, "max_iter", 2)
-    first, second = (program.run("wine", "tuned dropout", 0) for _ in range(2))
-    assert first == second
-    assert first != program.run("wine", "tuned dropout", 1)
+    fixed = {"hidden_layer_sizes": [2, 3], "batch_size": 50, "max_iter": 60}
+    few = {"folds": 3, "inner_folds": 2, "alpha": [0.1, 30.0]}
+    few["dropout"] = [0.1, 0.11, 0.12, 0.13]  # so near that a detail decides
+    for name, value in (fixed | few).items():
+        monkeypatch.setitem(program.SETTINGS, name, value)
+    X, y = load_wine(return_X_y=True)
+    X = X.astype(np.float32)
+
+    def splits(n, samples):
+        folds = StratifiedKFold(n, shuffle=True, random_state=1)
+        return folds.split(X[samples], y[samples])
+
+    def fitted(samples, **params):
+        params = {"dropout": 0.0, "random_state": 1, "n_iter_no_change": 60} | params
+        network = program.MLPDropoutClassifier(**fixed, **params)
+        with pytest.warns(ConvergenceWarning):  # to the last epoch
+            return make_pipeline(StandardScaler(), network).fit(X[samples], y[samples])
+
+    def loss_of(pipeline, samples):
+        guesses = pipeline.predict_proba(X[samples]).astype(float)
+        return -np.log(guesses[np.arange(len(samples)), y[samples]]).mean()
+
+    expected = {"accuracy": [], "log_loss": [], "chosen": []}
+    _, _, name = model.partition(" ")
+    for train, test in splits(3, np.arange(len(y))):
+        params = {"dropout": 0.5} if model == "dropout 0.5" else {}
+        if name in few:
+            inner = [(train[a], train[b]) for a, b in splits(2, train)]
+            losses = [
+                sum(loss_of(fitted(a, **{name: value}), b) for a, b in inner)
+                for value in few[name]
+            ]
+            params = {name: few[name][np.argmin(losses)]}
+            expected["chosen"] += params.values()
+        pipeline = fitted(train, **params)
+        expected["accuracy"].append((pipeline.predict(X[test]) == y[test]).mean())
+        expected["log_loss"].append(loss_of(pipeline, test))
+    measured = {"chosen": []} | program.run("wine", model, 1)
+    assert measured == {n: pytest.approx(v, abs=2e-6) for n, v in expected.items()}
