@@ -1,10 +1,12 @@
 """The built HTML: opens without a network, and every picture says what it shows."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urldefrag
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -18,6 +20,7 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
+    config["sphinx"]["local_extensions"] = {"ledger": str(ROOT / "book" / "_ext")}
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(ROOT), "-q", "-W", "-n"]
@@ -54,7 +57,7 @@ def test_the_book_has_all_its_pages(pages):
     names = ["01_masks", "02_scaling_at_test_time", "02_symbolic_graph"]
     names += ["02_through_time", "03_inverted_dropout"]
     names += ["04_pytorch", "04_where_it_goes", "05_scikit_learn"]
-    names += ["index", "glossary", "bibliography"]
+    names += ["index", "claims", "glossary", "bibliography"]
     assert {f"book/{name}.html" for name in names} <= pages.keys()
 
 
@@ -159,3 +162,49 @@ def test_solutions_are_folded_until_asked_for(pages):
         solutions = page.select("div.solution")
         assert len(solutions) >= 2, name
         assert all("dropdown" in solution["class"] for solution in solutions), name
+        assert page.find("script", src=re.compile(r"/unfold\.js")), name
+
+
+def test_the_page_of_claims_lists_every_claim_of_every_chapter_where_it_stands(pages):
+    _, ledger = pages["book/claims.html"]
+    sections = {
+        section.h2.a["href"]: section for section in ledger.select("section section")
+    }
+    in_order = re.findall(r"file: book/(\d\w+)", (ROOT / "_toc.yml").read_text())
+    assert list(sections) == [f"{name}.html" for name in in_order]
+    total = 0
+    for file, section in sections.items():
+        stored = executed_claims(ROOT / "book" / file.replace(".html", ".ipynb"))
+        assert stored, file
+        assert section.caption.text == f"{len(stored)} claims"
+        _, chapter = pages[f"book/{file}"]
+        lines, anchors = [], []
+        for row in section.select("tbody tr"):
+            sentence, measured, bound = (cell.text for cell in row.select("th, td"))
+            lines.append(f"✓ {sentence} (measured {measured}; {bound})")
+            address, anchor = urldefrag(row.a["href"])
+            assert address == file
+            anchors.append(anchor)
+            targets = chapter.find_all(id=anchor)
+            assert [target.text for target in targets] == lines[-1:], (file, anchor)
+        assert lines == stored, file
+        assert anchors == [claim["id"] for claim in chapter.select(".claim")], file
+        total += len(lines)
+    assert f"{total} claims in {len(sections)} chapters." in ledger.text
+
+
+def executed_claims(path):
+    """The lines that the claims of a notebook put out when it was executed."""
+    lines = [
+        output.get("data", {}).get("text/plain", "")
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    return [line for line in lines if line.startswith("✓")]
+
+
+def test_tables_of_claims_say_what_their_cells_are(pages):
+    for table in pages["book/claims.html"][1].select("table"):
+        columns = [cell.text for cell in table.select("thead th[scope=col]")]
+        assert columns == ["Claim", "Measured", "Bound"]
+        assert all(row.find("th", scope="row") for row in table.select("tbody tr"))
