@@ -14,6 +14,7 @@ The other rooms are imported when they are first used::
     nn         dropout for PyTorch, after torch.nn
     training   small training loops for it, repeatable from a seed
     estimators scikit-learn's multilayer perceptrons with dropout
+    audit      is a dropout right? checks for any implementation
     data       data sets
     plots      every figure of the book
 """
@@ -25,6 +26,7 @@ from companion import claims, inverted, masks, network, standard
 
 __version__ = "0.1.0"
 __all__ = [
+    "audit",
     "claims",
     "data",
     "estimators",

@@ -871,3 +871,34 @@ def paired_differences(
     ax.spines["left"].set_visible(False)
     ax.set(xlabel=label, ylim=(len(rows) - 0.6, -0.65))
     return figure
+
+
+@_drawn
+def detection(
+    excesses: npt.ArrayLike, caught: npt.ArrayLike, audits: npt.ArrayLike
+) -> Figure:
+    """Draw how often a mistake is found, against its size, with two standard errors.
+
+    Parameters
+    ----------
+    excesses : array_like, shape (n_sizes,)
+        By how much the drop probability is too high.
+    caught, audits : array_like of int, shape (n_sizes,)
+        How many audits failed, and how many there were.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = detection([0, 0.001, 0.002], [0, 20, 40], [1000, 40, 40])
+    """
+    audits = np.asarray(audits)
+    share = np.asarray(caught) / audits
+    errors = 2 * np.sqrt(share * (1 - share) / audits)
+    figure, ax = plt.subplots(figsize=(0.72 * WIDTH, 2.6))
+    ax.errorbar(excesses, 100 * share, 100 * errors, fmt="o-", color=BLUE, capsize=3)
+    ax.set(xlabel="drop probability too high by", ylabel="audits that fail (%)")
+    ax.set_ylim(-4, 104)
+    return figure

@@ -22,7 +22,7 @@ def code_cells(path):
 
 def test_there_are_chapters():
     assert [path.stem[:2] for path in NOTEBOOKS] == [
-        *("01", "02", "02", "02", "03", "04", "04", "05")
+        *("01", "02", "02", "02", "03", "04", "04", "05", "06")
     ]
 
 

@@ -167,3 +167,16 @@ def test_paired_differences_draw_every_split_the_mean_and_the_interval():
         assert {*interval.get_ydata(), *mean.get_ydata()} == {row}
         colour = plots.BLUE if name == "a" else plots.ORANGE  # which misses zero
         assert interval.get_color() == mean.get_color() == colour
+
+
+def test_detection_draws_shares_in_percent_with_two_standard_errors():
+    (ax,) = plots.detection([0, 0.1, 0.2], [0, 20, 40], [1000, 40, 40]).axes
+    line, _, (bars,) = ax.containers[0]
+    assert list(line.get_xdata()) == [0, 0.1, 0.2]
+    assert list(line.get_ydata()) == [0, 50, 100]
+    heights = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    assert heights == pytest.approx([0, 400 * np.sqrt(0.25 / 40), 0])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "drop probability too high by",
+        "audits that fail (%)",
+    )

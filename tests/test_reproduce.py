@@ -37,7 +37,7 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield fresh
-    for name in (*NAMES, "scikit_learn_dropout", "runs"):
+    for name in (*NAMES, "scikit_learn_dropout", "audit_alarms", "runs"):
         sys.modules.pop(name, None)
 
 
@@ -575,3 +575,36 @@ def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
         expected["log_loss"].append(loss_of(pipeline, test))
     measured = {"chosen": []} | program.run("wine", model, 1)
     assert measured == {n: pytest.approx(v, abs=2e-6) for n, v in expected.items()}
+
+
+def test_audit_runs_are_every_block_of_every_rate(load, monkeypatch):
+    program, asked = load("audit_alarms"), []
+    monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
+    program.main()
+    ((results, wanted, run, settings, packages),) = asked
+    content = stored(program)
+    assert (results, run) == (program.RESULTS, program.run)
+    assert [{name: r[name] for name in wanted[0]} for r in content["runs"]] == wanted
+    assert content["settings"] == settings
+    assert content["versions"].keys() == {"python", *packages}
+    for run in content["runs"]:
+        assert sum(run["failed"].values()) <= settings["audits"]
+
+
+def test_an_audit_run_counts_what_fails_first(load, monkeypatch):
+    program = load("audit_alarms")
+    monkeypatch.setitem(program.SETTINGS, "audits", 2)
+    assert program.run(1e-6, 0.0, 0) == {"failed": {}}
+    assert program.run(1e-6, 0.01, 3) == {"failed": {"drop rate": 2}}
+
+
+def test_a_dropout_that_is_off_by_a_little_has_that_rate_and_the_scale_of_p(load):
+    program, rng = load("audit_alarms"), np.random.default_rng(0)
+    x = np.ones(1_000_000)
+    y = program.off_by(0.01, x, 0.5, True, rng)
+    assert set(np.unique(y)) == {0, 2}
+    assert abs((y == 0).mean() - 0.51) < 5 * math.sqrt(0.51 * 0.49 / x.size)
+    for p, training in [(0, True), (1, True), (0.5, False)]:
+        np.testing.assert_array_equal(
+            program.off_by(0.01, x, p, training, rng), x if p < 1 else 0 * x
+        )

@@ -56,7 +56,7 @@ def chapters(pages):
 def test_the_book_has_all_its_pages(pages):
     names = ["01_masks", "02_scaling_at_test_time", "02_symbolic_graph"]
     names += ["02_through_time", "03_inverted_dropout"]
-    names += ["04_pytorch", "04_where_it_goes", "05_scikit_learn"]
+    names += ["04_pytorch", "04_where_it_goes", "05_scikit_learn", "06_audit"]
     names += ["index", "claims", "glossary", "bibliography"]
     assert {f"book/{name}.html" for name in names} <= pages.keys()
 
