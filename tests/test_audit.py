@@ -316,6 +316,65 @@ def test_right_ones_pass(name, p):
     assert report.passed, str(report)
 
 
+class Precomputed(torch.nn.Module):
+    def __init__(self, p=0.5):
+        super().__init__()
+        self.p, self.scale = p, 1 / (1 - p) if right_p(p) < 1 else 0.0
+
+    def forward(self, x):
+        if not self.training or self.p == 0:
+            return x
+        return torch.where(torch.rand(x.shape) >= self.p, x * self.scale, 0)
+
+
+class Wrapped(torch.nn.Module):
+    """Its attribute `dropout` is a layer, not a rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.dropout(x)
+
+
+def by_keyword(x, p, *, training):
+    return torch.nn.functional.dropout(x, p, training)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "kwargs"),
+    [
+        *((torch.nn.Dropout, {"p": p}) for p in (0.003, 0.15, 0.99)),
+        (companion.nn.Dropout, {"p": 0.99}),
+        *((right, {"shape": shape, "p": 0.1}) for shape in [(2, 3), (5,), (64, 1)]),
+        (right, {"shape": (1,)}),
+        (right, {"shape": (100_000, 2)}),
+        (Precomputed, {"p": 0.3}),
+        (Wrapped(), {}),
+        (by_keyword, {}),
+        (torch.nn.Dropout(inplace=True), {}),
+    ],
+    ids=str,
+)
+def test_unusual_but_right_ones_pass(candidate, kwargs):
+    report = audit(candidate, **kwargs)
+    assert report.passed, str(report)
+    written = isinstance(candidate, torch.nn.Dropout) and candidate.inplace
+    expected = "note" if written else "pass"
+    assert verdict(report, "input untouched").verdict == expected
+
+
+def test_an_axis_of_one_element_has_no_place_in_memory():
+    report = audit(right, shape=(1, 1000))
+    assert verdict(report, "dtype and layout").verdict == "pass"
+
+
+def test_alpha_dropout_is_no_dropout():
+    found = audit(torch.nn.AlphaDropout).failures[0].measured
+    assert "not the input with units dropped and one scale" in found
+
+
 def test_noted_are_what_pytorch_does_on_purpose():
     notes = {"mean kept", "NaN and inf dropped"}
     report = audit(torch.nn.Dropout)
@@ -588,6 +647,18 @@ def test_text_in_a_report_is_no_markup():
 # Estimators
 
 
+class Unscaled(MLPDropoutClassifier):
+    def _drop(self, h, p):
+        y, mask = super()._drop(h, p)
+        return y * (1 - p), mask
+
+
+def test_no_scale_is_seen_where_hardly_a_unit_is_kept():
+    assert "survivors' scale" in [
+        c.name for c in audit_estimator(Unscaled, p=0.99).failures
+    ]
+
+
 class UpsideDown(MLPDropoutClassifier):
     """Divides by p, in the stored activations; one mask a batch, from everybody's generator."""
 
@@ -699,7 +770,7 @@ def test_a_backprop_that_hands_on_its_arguments_is_audited():
 
 
 @pytest.mark.parametrize("estimator", [MLPDropoutClassifier, MLPDropoutRegressor()])
-@pytest.mark.parametrize("p", [0.5, 0.2])
+@pytest.mark.parametrize("p", [0.5, 0.1, 0.9, 0.99])
 def test_right_estimators_pass(estimator, p):
     report = audit_estimator(estimator, p=p, seed=3)
     assert report.passed, str(report)
@@ -712,6 +783,7 @@ def test_right_estimators_pass(estimator, p):
         (MLPClassifier, {}, TypeError, "found none in MLPClassifier"),
         (LogisticRegression, {}, TypeError, r"got LogisticRegression\(\)"),
         (MLPDropoutClassifier, {"p": 1}, ValueError, "got 1"),
+        (MLPDropoutClassifier, {"alpha": 1}, ValueError, "alpha must lie .* got 1"),
     ],
 )
 def test_what_is_no_estimator_with_dropout_is_refused(estimator, kwargs, error, said):

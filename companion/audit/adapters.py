@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ class Adapter:
         Whether there is an inference mode, another `p` can be set, and gradients can be taken.
     own_stream : bool
         Whether it draws from a generator it was given, and not from its framework's global one.
+    inplace : bool
+        Whether it was asked to write its result into the input.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Adapter:
     has_inference = sets_p = True
     has_backward = False
     own_stream = True
+    inplace = False
 
     def array(self, values: Array, dtype: str) -> Any:
         """Return an array of the implementation's kind."""
@@ -57,7 +61,7 @@ class Adapter:
 
     def layout(self, array: Any) -> Any:
         """Return what should be the same for input and output: the order of axes in memory."""
-        return np.argsort(np.abs(array.strides), kind="stable").tolist()
+        return _order(array.shape, array.strides)
 
     def seed(self, seed: int) -> None:
         """Start the stream of random numbers again."""
@@ -131,7 +135,7 @@ class _Torch(Adapter):
         return array.permute(*range(array.ndim)[::-1])
 
     def layout(self, array: Any) -> Any:
-        return np.argsort(array.stride(), kind="stable").tolist()
+        return _order(array.shape, array.stride())
 
     def seed(self, seed: int) -> None:
         import torch
@@ -151,7 +155,7 @@ class _Torch(Adapter):
         import torch
 
         x = x.clone().requires_grad_()
-        y = self(x, p)
+        y = self(x + 0, p)  # what is differentiated by must not be written to
         if not y.requires_grad:  # a constant, as p = 1 may be
             return y, torch.zeros_like(x)
         return y, torch.autograd.grad(y, x, grad)[0]
@@ -160,7 +164,7 @@ class _Torch(Adapter):
         import torch
 
         x, cotangent = x.clone().requires_grad_(), grad.clone().requires_grad_()
-        y = self(x, p)
+        y = self(x + 0, p)
         (first,) = torch.autograd.grad(y, x, cotangent, create_graph=True)
         return y, torch.autograd.grad(first, cotangent, grad)[0]
 
@@ -168,15 +172,27 @@ class _Torch(Adapter):
 class TorchModule(_Torch):
     """A layer of PyTorch; a copy of it is audited, with its `p` set as each check needs it."""
 
-    def __init__(self, module: Any) -> None:
-        self.module = copy.deepcopy(module)
+    def __init__(
+        self, module: Any, made_by: Callable[[float], Any] | None = None
+    ) -> None:
+        self.module, self.made_by = copy.deepcopy(module), made_by
         self.name = _name_of(module)
-        self.attribute = next((a for a in _RATES if hasattr(module, a)), None)
-        self.sets_p = self.attribute is not None
+        self.attribute = next(
+            (a for a in _RATES if isinstance(getattr(module, a, None), Real)), None
+        )
         self.generator = getattr(self.module, "generator", None)
+        if self.generator is not None:
+            self.made_by = None
+        self.sets_p = self.attribute is not None or self.made_by is not None
+        self.p: float | None = None
         self.own_stream = self.generator is not None
+        self.inplace = getattr(module, "inplace", False) is True
 
     def __call__(self, x: Any, p: float, training: bool = True) -> Any:
+        if self.made_by is not None:  # what a layer computes from p is computed anew
+            if self.p != p:
+                self.module, self.p = self.made_by(p), p
+            return self.module.train(training)(x)
         if not 0 <= p <= 1:  # many a layer checks p when it is made, and not again
             with suppress(TypeError):
                 type(self.module)(p)
@@ -193,6 +209,7 @@ class TorchFunction(_Torch):
         self.function = function
         self.name = _name_of(function)
         self.own_stream = _keywords(function, "generator")
+        self.by_name = _keywords(function, "training")
         self.kwargs = {}
         if self.own_stream:
             import torch
@@ -200,6 +217,8 @@ class TorchFunction(_Torch):
             self.kwargs["generator"] = self.generator = torch.Generator()
 
     def __call__(self, x: Any, p: float, training: bool = True) -> Any:
+        if self.by_name:
+            return self.function(x, p, training=training, **self.kwargs)
         return self.function(x, p, training, **self.kwargs)
 
 
@@ -278,14 +297,15 @@ _RATES = ("p", "rate", "drop_prob", "dropout")
 
 def adapt(candidate: Any, p: float) -> Adapter:
     """Return the adapter for a candidate; a class is made into a layer with `p` first."""
-    if isinstance(candidate, type):
-        candidate = candidate(p)
+    made_by = candidate if isinstance(candidate, type) else None
+    if made_by is not None:
+        candidate = made_by(p)
     if isinstance(candidate, Adapter):
         return candidate
     if _is_a(candidate, "keras", "Layer"):  # with Keras on PyTorch a Module as well
         return KerasLayer(candidate)
     if _is_a(candidate, "torch.nn", "Module"):
-        return TorchModule(candidate)
+        return TorchModule(candidate, made_by)
     if _is_a(candidate, "pytensor.compile.executor", "Function"):
         return PyTensorFunction(candidate)
     if not callable(candidate):
@@ -306,6 +326,12 @@ def global_states() -> list[Any]:
     if torch := sys.modules.get("torch"):
         states.append(torch.get_rng_state().tolist())
     return states
+
+
+def _order(shape: Any, strides: Any) -> list[int]:
+    """Return the axes from the fastest to the slowest, less those of one element."""
+    long = [axis for axis, n in enumerate(shape) if n > 1]
+    return sorted(long, key=lambda axis: abs(strides[axis]))
 
 
 def _is_a(candidate: Any, module: str, name: str) -> bool:
