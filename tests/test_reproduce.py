@@ -513,8 +513,10 @@ def test_results_stay_whole_if_writing_stops_halfway(runs, tmp_path, monkeypatch
     assert results.read_text() == before
 
 
-def test_scikit_learn_runs_are_every_model_on_every_fold(load, monkeypatch):
-    program, asked = load("scikit_learn_dropout"), []
+@pytest.fixture
+def runs_and_settings(request, load, monkeypatch):
+    """What is stored, once it is seen to be what the program would write now."""
+    program, asked = load(request.param), []
     monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
     program.main()
     ((results, wanted, run, settings, packages),) = asked
@@ -523,7 +525,13 @@ def test_scikit_learn_runs_are_every_model_on_every_fold(load, monkeypatch):
     assert [{name: r[name] for name in wanted[0]} for r in content["runs"]] == wanted
     assert content["settings"] == settings
     assert content["versions"].keys() == {"python", *packages}
-    for run in content["runs"]:
+    return content["runs"], settings
+
+
+@pytest.mark.parametrize("runs_and_settings", ["scikit_learn_dropout"], indirect=True)
+def test_scikit_learn_runs_are_every_model_on_every_fold(runs_and_settings):
+    runs, settings = runs_and_settings
+    for run in runs:
         assert len(run["accuracy"]) == len(run["log_loss"]) == settings["folds"]
         assert 0.8 < min(run["accuracy"]) <= max(run["accuracy"]) <= 1
         kind, _, name = run["model"].partition(" ")
@@ -577,17 +585,10 @@ def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
     assert measured == {n: pytest.approx(v, abs=2e-6) for n, v in expected.items()}
 
 
-def test_audit_runs_are_every_block_of_every_rate(load, monkeypatch):
-    program, asked = load("audit_alarms"), []
-    monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
-    program.main()
-    ((results, wanted, run, settings, packages),) = asked
-    content = stored(program)
-    assert (results, run) == (program.RESULTS, program.run)
-    assert [{name: r[name] for name in wanted[0]} for r in content["runs"]] == wanted
-    assert content["settings"] == settings
-    assert content["versions"].keys() == {"python", *packages}
-    for run in content["runs"]:
+@pytest.mark.parametrize("runs_and_settings", ["audit_alarms"], indirect=True)
+def test_audit_runs_are_every_block_of_every_rate(runs_and_settings):
+    runs, settings = runs_and_settings
+    for run in runs:
         assert sum(run["failed"].values()) <= settings["audits"]
 
 
