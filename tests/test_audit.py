@@ -166,6 +166,10 @@ def unrefused(x, p, training, rng):
     return kept(x, rng.random(x.shape) >= p, p if p != 1 else 0)
 
 
+def takes_nan(x, p, training, rng):
+    return right(x, 0.5 if np.isnan(p) else p, training, rng)
+
+
 def divides(x, p, training, rng):
     if not 0 <= p <= 1:
         raise ValueError(p)
@@ -199,6 +203,34 @@ def drop_at_zero(x, p, training, rng):
     return right(x, max(p, 0.01) if p >= 0 else p, training, rng)
 
 
+def noisy_inference(x, p, rng):
+    return x * (1 + 1e-3 * rng.normal(size=x.shape)).astype(x.dtype)
+
+
+def jittery(x, p, training, rng):
+    """One scale a call, right on average."""
+    y = right(x, p, training, rng)
+    return y * x.dtype.type(rng.choice([0.9, 1.1])) if training and 0 < p < 1 else y
+
+
+def twice(function):
+    """Each mask serves two calls."""
+    last = {}
+
+    def draw(shape, p, rng):
+        if (shape, p) in last:
+            return last.pop((shape, p))
+        return last.setdefault((shape, p), function(shape, p, rng))
+
+    return draw
+
+
+def too_much_in_half(x, p, training):
+    """2% too much in bfloat16, more than its rounding."""
+    y = torch.nn.functional.dropout(x, p, training)
+    return y * 1.02 if training and 0 < p < 1 and x.dtype == torch.bfloat16 else y
+
+
 class Redrawn(torch.autograd.Function):
     """A backward pass of another kind than the forward pass."""
 
@@ -215,7 +247,9 @@ class Redrawn(torch.autograd.Function):
             mask = torch.rand(grad.shape) >= ctx.p
         elif ctx.how == "unscaled":
             scale = 1
-        elif ctx.how == "straight through" and ctx.p < 1:
+        elif (ctx.how == "straight through" and ctx.p < 1) or (
+            ctx.how == "gradient at 1" and ctx.p == 1
+        ):
             return grad, None, None
         elif ctx.how == "once":
             return (torch.where(mask, grad * scale, 0)).detach(), None, None
@@ -253,6 +287,8 @@ MUTANTS = {
     "1/p": (scaled(lambda p: 1 / p), "survivors' scale"),
     "1-p": (scaled(lambda p: 1 - p), "survivors' scale"),
     "1% too much": (scaled(lambda p: 1.01 / (1 - p)), "survivors' scale"),
+    "jitter": (jittery, "survivors' scale"),
+    "too much in half": (too_much_in_half, "mean kept"),
     "rounded scale": (scaled(lambda p: round(1 / (1 - p), 1)), "survivors' scale"),
     "p is kept": (masked(lambda s, p, r: r.random(s) < p), "drop rate"),
     "0.52 for 0.5": (masked(lambda s, p, r: r.random(s) >= p + 0.02), "drop rate"),
@@ -267,6 +303,8 @@ MUTANTS = {
     "pairs of samples": (masked(repeated(0, 2)), "samples independent"),
     "one mask for ever": (masked(same_for_ever), "fresh mask every call"),
     "cached mask": (masked(once(plain)), "fresh mask every call"),
+    "every mask twice": (masked(twice(plain)), "fresh mask every call"),
+    "noise at inference": (at_inference(noisy_inference), "inference"),
     "drops at inference": (lambda x, p, training, rng: right(x, p, True, rng), "inference"),
     "times p at inference": (bare(lambda x, p: x * x.dtype.type(p)), "inference"),
     "scales twice": (at_inference(lambda x, p, rng: x * x.dtype.type(1 - p)), "survivors' scale"),
@@ -277,7 +315,10 @@ MUTANTS = {
     "coarse": (coarse, "drop rate"),
     "drops at 0": (drop_at_zero, "p = 0"),
     "divides by 0": (divides, "p = 1"),
+    "gradient at 1": (torch_mutant("gradient at 1"), "p = 1"),
     "takes any p": (unrefused, "bad p refused"),
+    "takes NaN": (takes_nan, "bad p refused"),
+    "takes 1.5": (lambda x, p, t, rng: right(x, min(p, 1), t, rng), "bad p refused"),
     "upcast": (upcast, "dtype and layout"),
     "by memory": (by_memory, "dtype and layout"),
     "in place": (in_place, "input untouched"),
@@ -373,6 +414,22 @@ def test_an_axis_of_one_element_has_no_place_in_memory():
 def test_alpha_dropout_is_no_dropout():
     found = audit(torch.nn.AlphaDropout).failures[0].measured
     assert "not the input with units dropped and one scale" in found
+
+
+def test_a_seed_without_effect_and_another_order_in_memory_are_told():
+    report = audit(MUTANTS["one mask for ever"][0])
+    assert verdict(report, "seedable").measured == "two seeds, one mask"
+    assert verdict(report, "dtype and layout").measured.endswith("memory order not")
+
+
+def test_a_draw_at_p_0_is_noted():
+    def drawing(x, p, training, rng):
+        if p == 0 and training:
+            rng.random()
+        return right(x, p, training, rng)
+
+    assert verdict(audit(right), "p = 0").verdict == "pass"
+    assert verdict(audit(drawing), "p = 0").verdict == "note"
 
 
 def test_noted_are_what_pytorch_does_on_purpose():
