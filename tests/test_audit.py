@@ -418,6 +418,8 @@ def test_alpha_dropout_is_no_dropout():
 
 def test_a_seed_without_effect_and_another_order_in_memory_are_told():
     report = audit(MUTANTS["one mask for ever"][0])
+    names = [check.name for check in report.failures]
+    assert names == ["fresh mask every call", "seedable"]
     assert verdict(report, "seedable").measured == "two seeds, one mask"
     assert verdict(report, "dtype and layout").measured.endswith("memory order not")
 
