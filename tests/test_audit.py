@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.neural_network._base import ACTIVATIONS
@@ -594,6 +595,15 @@ def test_no_more_tests_are_made_than_share_alpha(monkeypatch):
     assert 20 < len(tests) <= layer.STATISTICS
     assert min(tests) < 1e-6  # bfloat16, where the mean is not kept
     assert sorted(tests)[4] > 1e-3
+
+
+def test_chances_count_both_sides_and_every_pair():
+    assert chance.two_sided(stats.binom(10, 0.5), 0) == pytest.approx(2 * 0.5**10)
+    columns = np.random.default_rng(0).random((40, 3)) < 0.5
+    columns[:, 2] = columns[:, 0]
+    p, i, j = chance.worst_pair(columns)
+    assert (i, j) == (0, 2)
+    assert p == pytest.approx(3 * chance.overlap_p(columns[:, 0], columns[:, 2]))
 
 
 # Whatever a candidate does
