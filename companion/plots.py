@@ -900,5 +900,6 @@ def detection(
     figure, ax = plt.subplots(figsize=(0.72 * WIDTH, 2.6))
     ax.errorbar(excesses, 100 * share, 100 * errors, fmt="o-", color=BLUE, capsize=3)
     ax.set(xlabel="drop probability too high by", ylabel="audits that fail (%)")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_ylim(-4, 104)
     return figure

@@ -761,6 +761,12 @@ def forgets_the_mask(self, layer, sw_sum, activations, *args):
     MLPClassifier._compute_loss_grad(self, layer, sw_sum, seen, *args)
 
 
+def wrong_for_tanh(self, layer, *args):
+    MLPDropoutClassifier._compute_loss_grad(self, layer, *args)
+    if self.activation == "tanh":
+        args[-1][layer] *= 2  # the gradient of the biases
+
+
 def other_rate(self):
     return [0.0, *(min(1.0, 1.1 * p) for p in estimators_p(self)[1:])]
 
@@ -821,6 +827,12 @@ ESTIMATORS = {
     "seedable": UpsideDown,
     "global state left alone": variant(_fit=also_draws),
 }
+
+
+def test_one_activation_with_a_wrong_gradient_is_enough():
+    report = audit_estimator(variant(_compute_loss_grad=wrong_for_tanh))
+    assert [failure.name for failure in report.failures] == ["backward"]
+    assert "relative error" in report.failures[0].measured
 
 
 @pytest.mark.parametrize("check", ESTIMATORS)
