@@ -1,0 +1,68 @@
+"""What the pages need beyond their text: an address, light assets, links in their code.
+
+`BOOK_URL`, in the environment, is where the book will be published; `GITHUB_REPOSITORY` is its
+repository, "owner/name". What needs one of them is left out without it.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fontTools import subset
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx_codeautolink.extension.block import CodeBlockAnalyser
+
+NAME = re.compile(r"fa-[\w-]+")
+ICON = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\\w+"\}')
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    """What `_config.yml` cannot say: it is in the environment, or overridden elsewhere."""
+    config.mathjax_path = "mathjax/startup.js"
+    if site := os.environ.get("BOOK_URL"):
+        site = site.rstrip("/") + "/"
+        config.html_baseurl = config.ogp_site_url = site
+        config.notfound_urls_prefix = urlsplit(site).path
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        config.html_theme_options |= {
+            "repository_url": f"https://github.com/{repository}",
+            "repository_branch": "main",
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "launch_buttons": {"binderhub_url": "https://mybinder.org"},
+        }
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Keep of Font Awesome, the theme's 2 MB of icons, only those that the pages show."""
+    if error or app.builder.name != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    pages = " ".join(path.read_text() for path in Path(app.outdir).rglob("*.html"))
+    shown = set(NAME.findall(pages))
+    sheet = static / "styles" / "pydata-sphinx-theme.css"
+    rules = ICON.sub(
+        lambda rule: rule[0] if shown & set(NAME.findall(rule[0])) else "",
+        sheet.read_text(),
+    )
+    sheet.write_text(rules)
+    letters = {int(code, 16) for code in re.findall(r'"\\(\w{4})"', rules)}
+    letters |= set(map(ord, re.findall("[\ue000-\uf8ff]", rules)))
+    unicodes = ",".join(map(hex, letters))
+    for font in (static / "vendor/fontawesome/webfonts").iterdir():
+        subset.main([str(font), f"--unicodes={unicodes}", f"--output-file={font}"])
+    (static / "scripts" / "fontawesome.js").write_text("")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    if os.environ.get("BOOK_URL"):
+        app.setup_extension("sphinx_sitemap")
+    # sphinx-codeautolink counts titles and sections, and a title of an exercise has its own type.
+    CodeBlockAnalyser.visit_exercise_title = CodeBlockAnalyser.visit_title
+    CodeBlockAnalyser.visit_solution_title = CodeBlockAnalyser.visit_title
+    app.connect("config-inited", configure, priority=1)
+    app.connect("build-finished", lighten, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
