@@ -3,6 +3,7 @@ PYTHON ?= $(firstword $(shell for p in python3.11 python3 python3.12 python3.13;
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p"; \
 	done; command -v python3))
 BIN := .venv/bin
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NOTEBOOKS := $(wildcard book/*.ipynb)
 
 # The networks here are small: a second thread costs them more than it saves.
@@ -11,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_OPT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks reproduce bench requirements clean
+.PHONY: help book pdf linkcheck test lab notebooks reproduce bench requirements clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +20,19 @@ help:  ## Show this list
 book: .venv/installed  ## Execute every notebook and build the HTML
 	$(BIN)/jupyter-book build . --all -q -W -n --keep-going
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+
+pdf: .venv/installed  ## Print the book into one file, with Chromium
+	@test -n "$(CHROMIUM)" || { echo "Chromium is needed, and none was found."; \
+		echo "Install it, or name it: make CHROMIUM=/path/to/chromium pdf"; exit 1; }
+	$(BIN)/jupyter-book build . -q -W -n --keep-going --builder singlehtml
+	cp _build/singlehtml/book/index.html _build/singlehtml/index.html # where its links start from
+	"$(CHROMIUM)" --headless --no-sandbox --disable-gpu --virtual-time-budget=120000 \
+		--no-pdf-header-footer --generate-pdf-document-outline \
+		--print-to-pdf=_build/dropout_checked.pdf "file://$(CURDIR)/_build/singlehtml/index.html"
+	@echo "The book is ready: $(CURDIR)/_build/dropout_checked.pdf"
+
+linkcheck: .venv/installed  ## Follow every link to another site; needs a network
+	$(BIN)/jupyter-book build . -q -n --keep-going --builder linkcheck
 
 test: .venv/installed  ## Check style and types; run all tests, doctests and notebooks
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx_codeautolink.extension.block import CodeBlockAnalyser
 
+WITHOUT_TEXT = ["404", "genindex", "py-modindex", "search"]
 NAME = re.compile(r"fa-[\w-]+")
 ICON = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\\w+"\}')
 
@@ -26,6 +27,8 @@ def configure(app: Sphinx, config: Config) -> None:
         site = site.rstrip("/") + "/"
         config.html_baseurl = config.ogp_site_url = site
         config.notfound_urls_prefix = urlsplit(site).path
+        config.sitemap_url_scheme = "{link}"
+        config.sitemap_excludes = [f"{name}.html" for name in WITHOUT_TEXT]
     if repository := os.environ.get("GITHUB_REPOSITORY"):
         config.html_theme_options |= {
             "repository_url": f"https://github.com/{repository}",
