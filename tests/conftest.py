@@ -1,5 +1,6 @@
 """The book, built once for all tests that look at its pages."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,9 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of the built HTML, made from the stored outputs without executing them."""
-    folder = tmp_path_factory.mktemp("site")
+def build(folder, **published):
+    """Build the HTML from the stored outputs, without executing them; return its folder."""
+    environment = os.environ | {"BOOK_URL": "", "GITHUB_REPOSITORY": ""} | published
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     extensions = config["sphinx"]["local_extensions"]
@@ -26,10 +26,16 @@ def site(tmp_path_factory):
     command += ["--config", str(folder / "_config.yml"), "--toc", "_toc.yml"]
     command += ["--path-output", str(folder)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built HTML."""
+    return build(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ ICON = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\\w+"\}')
 def configure(app: Sphinx, config: Config) -> None:
     """What `_config.yml` cannot say: it is in the environment, or overridden elsewhere."""
     config.mathjax_path = "mathjax/startup.js"
-    if site := os.environ.get("BOOK_URL"):
-        site = site.rstrip("/") + "/"
+    site = os.environ.get("BOOK_URL", "").rstrip("/") + "/"
+    config.notfound_urls_prefix = urlsplit(site).path
+    if site != "/":
         config.html_baseurl = config.ogp_site_url = site
-        config.notfound_urls_prefix = urlsplit(site).path
         config.sitemap_url_scheme = "{link}"
         config.sitemap_excludes = [f"{name}.html" for name in WITHOUT_TEXT]
     if repository := os.environ.get("GITHUB_REPOSITORY"):
