@@ -1,50 +1,12 @@
 """The built HTML: opens without a network, and every picture says what it shows."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urldefrag
 
 import nbformat
-import pytest
-import yaml
-from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Every page of the book by name, built from the stored outputs, without executing them."""
-    folder = tmp_path_factory.mktemp("site")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["execute"]["execute_notebooks"] = "off"
-    config["sphinx"]["local_extensions"] = {"ledger": str(ROOT / "book" / "_ext")}
-    (folder / "_config.yml").write_text(yaml.safe_dump(config))
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", str(ROOT), "-q", "-W", "-n"]
-    command += [
-        "--keep-going",
-        "--config",
-        str(folder / "_config.yml"),
-        "--toc",
-        "_toc.yml",
-    ]
-    command += ["--path-output", str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    html = folder / "_build" / "html"
-    return {
-        path.relative_to(html).as_posix(): (
-            path,
-            BeautifulSoup(path.read_text(), "html.parser"),
-        )
-        for path in html.rglob("*.html")
-        if "_static" not in path.parts
-    }
 
 
 def chapters(pages):
