@@ -1,0 +1,127 @@
+"""Questions with answers to choose from, and a word on each of the answers.
+
+In a chapter, with one right answer and anything that MyST knows in all of the text::
+
+    :::{question}
+    By what does inverted dropout multiply a kept unit at $p = 0.8$?
+
+    - [ ] 0.2
+
+      That is what standard dropout multiplies by, and at test time.
+    - [x] 5
+
+      $1/(1 - 0.8) = 5$.
+    :::
+
+The style sheet shows the word on an answer when it is chosen; there is no script. Every node is
+a kind of list or paragraph, which is what builders other than HTML make of it.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
+
+MARK = re.compile(r"\[([ x])\]\s*")
+
+
+class Question(nodes.container):
+    """One question with all that belongs to it."""
+
+
+class Asked(nodes.paragraph):
+    """The text of the question."""
+
+
+class Answers(nodes.bullet_list):
+    """All answers of a question."""
+
+
+class Answer(nodes.list_item):
+    """A choice and the feedback on it."""
+
+
+class Choice(nodes.paragraph):
+    """What can be chosen."""
+
+
+class Feedback(nodes.container):
+    """What is said when it has been chosen."""
+
+
+# A screen reader announces what appears in an element that was there before: hence two of them.
+HTML: dict[type[nodes.Element], tuple[str, str]] = {
+    Question: ('<fieldset class="question">\n', "</fieldset>\n"),
+    Asked: ("<legend>", "</legend>\n"),
+    Answers: ("", ""),
+    Answer: ('<div class="answer">\n', "</div>\n"),
+    Choice: ('<label><input type="radio" name="{name}" /><span>', "</span></label>\n"),
+    Feedback: (
+        '<div class="feedback" role="status"><div class="{kind}">\n',
+        "</div></div>\n",
+    ),
+}
+
+
+class QuestionDirective(SphinxDirective):
+    """A paragraph that asks and a list of answers, one of which is marked as right."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        body = nodes.container()
+        self.state.nested_parse(self.content, self.content_offset, body)
+        match body.children:
+            case [nodes.paragraph() as asked, nodes.bullet_list() as listed]:
+                name = f"question-{self.env.new_serialno('question')}"
+                answers = [self.answer(item, name) for item in listed.children]
+            case _:
+                raise self.warning(
+                    "A question is one paragraph and one list of answers; "
+                    f"this is not: {self.block_text}"
+                )
+        right = sum(answer["right"] for answer in answers)
+        if right != 1:
+            raise self.warning(
+                f"One answer has to be right, and {right} are marked [x]: "
+                f"{asked.astext()}"
+            )
+        text = Asked("", "", *asked.children)
+        return [Question("", text, Answers("", *answers))]
+
+    def answer(self, item: nodes.Element, name: str) -> Answer:
+        match item.children:
+            case [nodes.paragraph() as choice, nodes.paragraph() as first, *more]:
+                mark = MARK.match(choice.astext())
+            case _:
+                raise self.warning(f"An answer has no feedback: {item.astext()}")
+        if not mark:
+            raise self.warning(f"An answer has no [ ] or [x]: {choice.astext()}")
+        choice[0] = nodes.Text(choice[0].astext()[mark.end() :])
+        right = mark[1] == "x"
+        verdict = nodes.strong("", "Right." if right else "Not quite.")
+        first[:0] = [verdict, nodes.Text(" ")]
+        return Answer(
+            "",
+            Choice("", "", *choice.children, name=name),
+            Feedback("", first, *more, kind="right" if right else "wrong"),
+            right=right,
+        )
+
+
+def write(html: str) -> Callable[[HTML5Translator, nodes.Element], None]:
+    def visit(self: HTML5Translator, node: nodes.Element) -> None:
+        self.body.append(html.format_map(node.attributes))
+
+    return visit
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    for node, (start, end) in HTML.items():
+        app.add_node(node, html=(write(start), write(end)))
+    app.add_directive("question", QuestionDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
