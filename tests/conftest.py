@@ -1,4 +1,4 @@
-"""The book, built once for all tests that look at its pages."""
+"""The built book, served, and a browser to look at it: made once for all tests."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from browser import NAMES, chromium, find_chromium, serve
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
@@ -18,15 +19,20 @@ def build(folder, **published):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     extensions = config["sphinx"]["local_extensions"]
-    for name, path in extensions.items():
-        extensions[name] = str(ROOT / path)
+    for name, place in extensions.items():
+        extensions[name] = str(ROOT / place)
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", str(ROOT), "-q", "-W", "-n", "--keep-going"]
-    command += ["--config", str(folder / "_config.yml"), "--toc", "_toc.yml"]
-    command += ["--path-output", str(folder)]
+    command = [program, "build", ROOT, "-q", "-W", "-n", "--keep-going"]
+    command += ["--config", folder / "_config.yml", "--toc", "_toc.yml"]
+    command += ["--path-output", folder]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "_build" / "html"
@@ -40,12 +46,32 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pages(site):
-    """Every page of the book by name: its path, and what stands on it."""
+    """Every page by name: its path and its soup."""
     return {
         path.relative_to(site).as_posix(): (
             path,
-            BeautifulSoup(path.read_text(), "html.parser"),
+            BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser"),
         )
         for path in site.rglob("*.html")
         if "_static" not in path.parts
     }
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the site is served on loopback, without a slash at its end."""
+    with serve(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, driven by Playwright."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip(
+            f"no Chromium found (looked for {', '.join(NAMES)}): install it with "
+            "'apt install chromium' or your system's like"
+        )
+    with chromium(program) as browser:
+        yield browser
