@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx_codeautolink.extension.block import CodeBlockAnalyser
 
-WITHOUT_TEXT = ["404", "genindex", "py-modindex", "search"]
+WITHOUT_TEXT = ["404", "genindex", "search"]
 NAME = re.compile(r"fa-[\w-]+")
 ICON = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\\w+"\}')
 
