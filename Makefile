@@ -56,11 +56,12 @@ reproduce: .venv/installed  ## Run the long experiments; finished runs are kept,
 	$(BIN)/python reproduce/scikit_learn_dropout.py
 	$(BIN)/python reproduce/audit_alarms.py
 
-bench: .venv/installed  ## Print speed and memory against NumPy, PyTorch and scikit-learn
+bench: .venv/installed  ## Print speed and memory of the companion, and of the pages of the book
 	$(BIN)/python benchmarks/dropout_forward.py
 	$(BIN)/python benchmarks/symbolic_forward.py
 	$(BIN)/python benchmarks/torch_layer.py
 	$(BIN)/python benchmarks/scikit_learn.py
+	$(BIN)/python benchmarks/site.py
 
 requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

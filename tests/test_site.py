@@ -1,13 +1,15 @@
 """The built pages, as files and in a browser: whole, at home on a phone, open to everyone."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urldefrag
+from urllib.parse import urldefrag, urlsplit
 
 import nbformat
 import pytest
 import yaml
-from browser import is_grave, opened, serve, violations
+from browser import is_grave, opened, serve, transferred, violations
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +24,7 @@ def in_order(entry):
 TOC = [
     f"{name}.html" for name in in_order(yaml.safe_load((ROOT / "_toc.yml").read_text()))
 ]
+CHAPTERS = [name for name in TOC if name.startswith("book/0")]
 PAGES = [*TOC, "404.html", "genindex.html", "search.html"]
 
 
@@ -96,6 +99,7 @@ def faults_of_a_page(browser, address):
             browser, address, noise, width=width, reduced_motion="reduce"
         ) as page:
             page.evaluate(UNFOLD)
+            page.wait_for_timeout(400)  # the theme takes 300 to see what scrolls now
             faults = page.evaluate(LOOK)
             # Contrast takes most of axe's time and hardly depends on the width.
             rest = ["color-contrast"] if width == 390 else []
@@ -299,3 +303,168 @@ def test_tables_of_claims_say_what_their_cells_are(pages):
         columns = [cell.text for cell in table.select("thead th[scope=col]")]
         assert columns == ["Claim", "Measured", "Bound"]
         assert all(row.find("th", scope="row") for row in table.select("tbody tr"))
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open pages of the site by name; they are closed after the test, and may not complain."""
+    noise = []
+    with ExitStack() as stack:
+
+        def visit(name, **options):
+            page = opened(browser, f"{address}/{name}", noise, **options)
+            return stack.enter_context(page)
+
+        yield visit
+        errors = [line for line in noise if line.startswith(("console", "page error"))]
+        assert errors == []
+
+
+def test_walking_on_visits_every_page_in_order(pages):
+    walked = ["book/index.html"]
+    while link := pages[walked[-1]][1].select_one("a.right-next"):
+        walked.append(f"book/{link['href']}")
+        back = pages[walked[-1]][1].select_one("a.left-prev")
+        assert f"book/{back['href']}" == walked[-2]
+    assert walked == TOC
+
+
+def test_search_by_keyboard_finds_a_chapter(visit):
+    page = visit("book/01_masks.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("inverted")
+    page.keyboard.press("Enter")
+    follow_the_chapter_among_the_results(page)
+
+
+def test_the_search_button_opens_the_search(visit):
+    page = visit("book/01_masks.html", width=390)
+    button = page.get_by_role("button", name="Search").and_(page.locator(":visible"))
+    button.press("Enter")
+    page.get_by_role("searchbox", name="Search this book").fill("inverted")
+    page.keyboard.press("Enter")
+    follow_the_chapter_among_the_results(page)
+
+
+def test_an_address_with_a_question_finds_a_chapter(visit):
+    page = visit("search.html?q=inverted", reduced_motion="reduce")
+    expect(page.locator("#search-results .context").first).to_be_visible()
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        assert told(violations(page)) == []
+    follow_the_chapter_among_the_results(page)
+
+
+def follow_the_chapter_among_the_results(page):
+    page.locator("#search-results").get_by_role(
+        "link", name="Inverted dropout"
+    ).first.click()
+    page.wait_for_url("**/book/03_inverted_dropout.html")
+    assert "Inverted dropout" in page.locator("h1").first.inner_text()
+
+
+def test_a_solution_unfolds_by_mouse_and_by_keyboard(visit):
+    page = visit("book/01_masks.html")
+    solution = page.locator("div.solution").first
+    content = solution.locator(".section, section, p:not(.admonition-title)").first
+    button = solution.get_by_role("button", name="Toggle hidden content")
+    expect(content).to_be_hidden()
+    for toggle in (
+        lambda: solution.locator(".admonition-title").click(),
+        lambda: button.press("Enter"),
+        lambda: button.press("Space"),
+    ):
+        before = button.get_attribute("aria-expanded")
+        toggle()
+        after = {"true": "false", "false": "true"}[before]
+        expect(button).to_have_attribute("aria-expanded", after)
+        expect(content).to_be_visible(visible=after == "true")
+
+
+def test_the_button_of_a_solution_shows_that_the_keyboard_is_there(visit):
+    page = visit("book/01_masks.html")
+    title = page.locator("div.solution .admonition-title").first
+    before = title.screenshot()
+    title.locator("button").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert title.screenshot() != before
+
+
+def test_a_link_into_a_folded_solution_unfolds_it(visit, pages):
+    _, soup = pages["book/01_masks.html"]
+    claim = soup.select("div.solution .claim")[-1]["id"]
+    options = {"color_scheme": "dark", "reduced_motion": "reduce"}
+    page = visit(f"book/01_masks.html#{claim}", **options)
+    expect(page.locator(f"#{claim}")).to_be_in_viewport()
+    assert told(violations(page, only=["color-contrast"])) == []
+    other = soup.select_one("div.solution .claim")["id"]
+    expect(page.locator(f"#{other}")).to_be_hidden()
+    page.evaluate("anchor => { location.hash = anchor; }", other)
+    expect(page.locator(f"#{other}")).to_be_in_viewport()
+
+
+def test_code_that_scrolls_in_an_unfolded_solution_is_reached_by_keyboard(visit):
+    page = visit("book/04_pytorch.html", width=390)
+    for button in page.locator(".toggle-button").all():
+        button.click()
+    page.wait_for_timeout(400)  # the theme takes 300 to see what scrolls now
+    scrolling = page.locator("div.solution pre").evaluate_all(
+        "all => all.filter(pre => pre.scrollWidth > pre.clientWidth).map(pre => pre.tabIndex)"
+    )
+    assert scrolling
+    assert set(scrolling) == {0}
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_offers_its_notebook(visit, name, scripts):
+    page = visit(name, java_script_enabled=scripts)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download this notebook").press("Enter")
+    path = (ROOT / name).with_suffix(".ipynb")
+    assert download.value.suggested_filename == path.name
+    assert download.value.path().read_bytes() == path.read_bytes()
+
+
+HIDDEN = """nodes => nodes
+  .filter(node => node.innerText?.trim() || node.tagName === "IMG")
+  .filter(node => !node.checkVisibility({ opacityProperty: true, visibilityProperty: true })
+    || node.getBoundingClientRect().height === 0)
+  .map(node => node.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_without_scripts_a_chapter_is_read_on_a_phone(visit, theme):
+    options = {"java_script_enabled": False, "color_scheme": theme}
+    page = visit("book/01_masks.html", width=390, **options)
+    hidden = page.locator("article.bd-article *").evaluate_all(HIDDEN)
+    assert hidden == []
+    assert page.locator("dialog:visible").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_the_theme_follows_the_system_until_it_is_switched(visit, system):
+    other = {"light": "dark", "dark": "light"}[system]
+    page = visit("book/index.html", color_scheme=system)
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", system)
+    button = page.get_by_role("button", name="Color mode")
+    while root.get_attribute("data-theme") == system:
+        button.press("Enter")
+    page.goto(page.url.replace("index", "glossary"), wait_until="commit")
+    expect(root).to_have_attribute("data-theme", other)
+    expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+    expect(root).to_have_attribute("data-theme", other)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_weighs_at_most_a_megabyte(visit, name):
+    sizes = transferred(visit(name))
+    total = sum(sizes.values())
+    largest = sorted(((size, path) for path, size in sizes.items()), reverse=True)[:8]
+    lines = [f"{size:>9,} {urlsplit(path).path}" for size, path in largest]
+    message = "\n".join([f"{name}: {total:,} bytes, the largest", *lines])
+    assert total <= 1_000_000, message

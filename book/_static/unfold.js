@@ -9,3 +9,11 @@ function unfold() {
 }
 addEventListener("load", unfold);
 addEventListener("hashchange", unfold);
+
+// Code that scrolls takes the keyboard's focus: the theme sees to it after each change of size,
+// but it cannot tell for what is folded.
+addEventListener("click", ({ target }) => {
+  if (target.closest(".admonition.toggle > .admonition-title")) {
+    dispatchEvent(new Event("resize"));
+  }
+});
