@@ -20,7 +20,8 @@ except ImportError:
         'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
     ) from None
 
-from companion.network import History
+from companion import inverted
+from companion.network import MLP, History
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, BLACK = (
@@ -250,7 +251,9 @@ def thinned_networks(
     return figure
 
 
-def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) -> None:
+def _network(
+    ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_], size: float = 46
+) -> None:
     layers = [
         [(x, i - (n - 1) / 2) for i in range(n)] for x, n in enumerate(layer_sizes)
     ]
@@ -273,10 +276,55 @@ def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) 
                     "linestyle": (0, (2, 1)),
                 }
             )
-            ax.scatter(x, y, s=46, zorder=2, linewidth=1, **look)
+            ax.scatter(x, y, s=size, zorder=2, linewidth=1, **look)
     ax.set(
         xlim=(-0.3, 2.3), ylim=(-max(layer_sizes) / 2 - 0.1, max(layer_sizes) / 2 + 0.1)
     )
+
+
+@_drawn
+def masked_network(
+    net: MLP, x: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]
+) -> Figure:
+    """Draw what flows through a small network under one mask, and with dropout off.
+
+    Parameters
+    ----------
+    net : companion.network.MLP
+        One hidden layer of ReLUs, one output, inverted dropout.
+    x : numpy.ndarray, shape (n_inputs,)
+    mask : numpy.ndarray of bool, shape (n_hidden,)
+        True where kept.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> net = MLP([2, 3, 1], rng=0)
+    >>> figure = masked_network(net, np.ones(2), np.array([True, False, True]))
+    """
+    hidden = np.maximum(x @ net.weights[0] + net.biases[0], 0)
+    modes = {
+        "in training": (mask, inverted.dropout(hidden, net.p[0], mask=mask)),
+        "at test time": (np.ones_like(mask), hidden),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4))
+    for ax, (title, (kept, units)) in zip(axes, modes.items(), strict=True):
+        _network(ax, net.layer_sizes, kept, size=460)
+        output = units @ net.weights[1] + net.biases[1]
+        for place, layer in enumerate((x, units, output)):
+            shown = kept if place == 1 else np.ones(len(layer), bool)
+            for i in np.flatnonzero(shown):
+                at = place, i - (len(layer) - 1) / 2
+                value = f"{layer[i]:.2f}".replace("-", "\N{MINUS SIGN}")
+                look: dict[str, Any] = {"color": "white", "fontsize": 8}
+                ax.text(*at, value, ha="center", va="center_baseline", **look)
+        ax.invert_yaxis()  # the first unit on top
+        ax.set_title(title)
+        ax.axis("off")
+    return figure
 
 
 @_drawn

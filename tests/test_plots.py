@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from companion import plots
-from companion.network import History
+from companion.network import MLP, History
 
 
 def test_a_figure_is_not_left_open_for_a_notebook_to_show_twice():
@@ -180,3 +180,18 @@ def test_detection_draws_shares_in_percent_with_two_standard_errors():
         "drop probability too high by",
         "audits that fail (%)",
     )
+
+
+def test_a_masked_network_shows_the_scaled_units_and_the_output_of_both_modes():
+    net = MLP([2, 3, 1], p=0.5, rng=0)
+    net.weights = [np.array([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]]), np.ones((3, 1))]
+    net.biases = [np.zeros(3), np.array([-10.0])]
+    figure = plots.masked_network(net, np.ones(2), np.array([True, False, True]))
+    training, test = figure.axes
+    shown = [[text.get_text() for text in ax.texts] for ax in (training, test)]
+    minus = "\N{MINUS SIGN}"
+    assert shown[0] == ["1.00", "1.00", "2.00", "1.00", f"{minus}7.00"]
+    assert shown[1] == ["1.00", "1.00", "1.00", "2.00", "0.50", f"{minus}6.50"]
+    assert (len(training.lines), len(test.lines)) == (6, 9)
+    places = [text.get_position() for text in training.texts]
+    assert places[2:] == [(1, -1), (1, 1), (2, 0)]  # the dropped unit's place is empty

@@ -20,7 +20,8 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
-    config["sphinx"]["local_extensions"] = {"ledger": str(ROOT / "book" / "_ext")}
+    local = config["sphinx"]["local_extensions"]
+    config["sphinx"]["local_extensions"] = {n: str(ROOT / local[n]) for n in local}
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(ROOT), "-q", "-W", "-n"]
