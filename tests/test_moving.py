@@ -14,12 +14,17 @@ import pytest
 import yaml
 from playwright.sync_api import expect, sync_playwright
 
-from companion import inverted
+from companion import inverted, standard
 from companion.network import MLP
 
 ROOT = Path(__file__).parents[1]
 STORED = json.loads((ROOT / "reproduce" / "moving_figures.json").read_text())
-PAGES = {"network": "01_masks"}
+PAGES = {
+    "network": "01_masks",
+    "moments": "03_inverted_dropout",
+    "distribution": "03_inverted_dropout",
+    "curves": "03_inverted_dropout",
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,8 @@ def opened(site, browser):
         windows.append(browser.new_context(**options))
         page = windows[-1].new_page()
         page.on("pageerror", lambda error: errors.append(error))
-        page.goto((site / "book" / f"{PAGES[name]}.html").as_uri())
+        address = (site / "book" / f"{PAGES[name]}.html").as_uri()
+        page.goto(address, wait_until="domcontentloaded")
         return page.locator(f"figure#moving-{name}")
 
     yield open_figure
@@ -81,6 +87,10 @@ def move(figure, p):
 
 def press(figure, name):
     figure.get_by_role("button", name=name, exact=True).click()
+
+
+def picture_of(figure):
+    return figure.locator(".moving-picture > svg")
 
 
 def values(figure):
@@ -142,7 +152,7 @@ def test_without_scripts_and_on_paper_the_still_picture_is_there(name, opened):
     expect(still.locator(".moving")).to_have_count(0)
 
     moves = opened(name)
-    expect(moves.locator("svg")).to_be_visible()
+    expect(picture_of(moves)).to_be_visible()
     expect(moves.locator("img")).to_be_hidden()
     moves.page.emulate_media(media="print")
     expect(moves.locator("img")).to_be_visible()
@@ -185,13 +195,13 @@ def test_everything_can_be_read_and_touched(name, width, opened):
     sizes = "all => all.map(t => parseFloat(getComputedStyle(t).fontSize))"
     assert min(figure.locator("svg text").evaluate_all(sizes)) >= 11
     shrunk = "s => s.getBoundingClientRect().width / s.viewBox.baseVal.width"
-    assert figure.locator(".moving-picture svg").evaluate(shrunk) == pytest.approx(1)
+    assert picture_of(figure).evaluate(shrunk) == pytest.approx(1)
     inside = """svg => [...svg.querySelectorAll("text")].filter(text => {
         const [a, b] = [text, svg].map(e => e.getBoundingClientRect());
         return a.left < b.left - 1 || a.right > b.right + 1
             || a.top < b.top - 1 || a.bottom > b.bottom + 1;
     }).map(text => text.textContent)"""
-    assert figure.locator(".moving-picture > svg").evaluate(inside) == []
+    assert picture_of(figure).evaluate(inside) == []
     for control in figure.locator("button:visible, input").all():
         assert control.bounding_box()["height"] >= 44
 
@@ -208,7 +218,7 @@ def test_a_screen_reader_hears_the_picture_and_one_sentence_at_rest(name, opened
     expect(line).not_to_have_text(before)
     p = float(slider.input_value())
     expect(line).to_contain_text(f"p = {p:.2f}")
-    title, text = figure.locator(".moving-picture > svg > :is(title, desc)").all()
+    title, text = picture_of(figure).locator("title, desc").all()
     assert text.text_content() == line.inner_text()
     picture = figure.get_by_role("img")
     expect(picture).to_have_accessible_name(
@@ -228,7 +238,7 @@ def handmade(p):
 
 
 def mask_of(figure):
-    mask = figure.locator(".moving-picture > svg").get_attribute("data-mask")
+    mask = picture_of(figure).get_attribute("data-mask")
     return np.array([unit == "1" for unit in mask])
 
 
@@ -308,3 +318,196 @@ def test_nothing_plays_for_a_reader_who_wants_no_motion(opened):
     before = mask_of(figure)
     figure.page.clock.run_for(3000)
     np.testing.assert_array_equal(mask_of(figure), before)
+
+
+# The distribution
+
+
+def one_unit():
+    (unit,) = (run for run in STORED["runs"] if run["figure"] == "distribution")
+    return np.array(unit["hidden"]), np.array(unit["weights"])
+
+
+@pytest.mark.parametrize("p", [0, 0.3, 0.5, 0.8])
+def test_the_distribution_is_that_of_the_companion_under_the_same_masks(p, opened):
+    figure = opened("distribution")
+    move(figure, p)
+    hidden, weights = one_unit()
+    random = uniform(2)
+    for _ in range(2):
+        coins = np.array(list(islice(random, 4000 * 32))).reshape(4000, 32)
+        thinned = np.where(coins >= p, hidden, 0) @ weights
+        ways = {
+            "no scaling": (thinned, hidden @ weights),
+            "scaled at test time": (
+                thinned,
+                standard.dropout(hidden, p, training=False) @ weights,
+            ),
+            "inverted dropout": (
+                np.array([inverted.dropout(hidden, p, mask=m) for m in coins >= p])
+                @ weights,
+                inverted.dropout(hidden, p, training=False) @ weights,
+            ),
+        }
+        shown = values(figure)
+        for name, (training, test) in ways.items():
+            expected = {
+                "mean in training": training.mean(),
+                "standard deviation": training.std(),
+                "at test time": test,
+                "ratio": test / training.mean(),
+            }
+            for column, value in expected.items():
+                at = f"{name}: {column}"
+                assert shown.pop(at) == pytest.approx(value, abs=1e-9), at
+        assert shown == {}
+        press(figure, "New masks")
+
+
+@pytest.mark.parametrize("p", [0, 0.5, 0.8])
+def test_the_distribution_has_the_moments_of_theory(p, opened):
+    figure = opened("distribution")
+    move(figure, p)
+    products = np.multiply(*one_unit())
+    deviation = np.sqrt(p * (1 - p) * (products**2).sum())
+    shown = values(figure)
+    for name, scale in (("no scaling", 1), ("inverted dropout", 1 / (1 - p))):
+        bound = 5 * scale * deviation / np.sqrt(4000) + 1e-9
+        mean = scale * (1 - p) * products.sum()
+        assert shown[f"{name}: mean in training"] == pytest.approx(mean, abs=bound)
+        spread = shown[f"{name}: standard deviation"]
+        assert spread == pytest.approx(scale * deviation, abs=bound)
+
+
+def test_the_bars_are_all_masks_and_the_lines_stand_at_mean_and_test(opened):
+    figure = opened("distribution")
+    shown = values(figure)
+    rows = figure.locator(".moving-picture svg svg")
+    expect(rows).to_have_count(3)
+    for row, name in enumerate(
+        ("no scaling", "scaled at test time", "inverted dropout")
+    ):
+        area = rows.nth(row)
+        width, height = (float(area.get_attribute(n)) for n in ("width", "height"))
+        bars = area.locator("rect.bar").evaluate_all(
+            "all => all.map(b => ['x', 'width', 'height'].map(n => +b.getAttribute(n)))"
+        )
+        left, size, tall = np.array(bars).T
+        at = (left + size / 2) / width * 32 - 4  # the axis goes from -4 to 28
+        mean = shown[f"{name}: mean in training"]
+        assert (at * tall).sum() / tall.sum() == pytest.approx(mean, abs=0.05)
+        assert tall.max() <= height
+        for line, value in (("mean", mean), ("test", shown[f"{name}: at test time"])):
+            (x,) = re.match(
+                r"M([\d.]+) ", area.locator(f".{line}").get_attribute("d")
+            ).groups()
+            assert float(x) / width * 32 - 4 == pytest.approx(value, abs=0.01)
+
+
+# Mean and variance
+
+
+def kept_so_far(seed, draws, p):
+    return np.array(list(islice(uniform(seed), draws))) >= p
+
+
+@pytest.mark.parametrize("p", [0, 0.5, 0.8, 0.9])
+def test_running_mean_and_variance_are_those_of_the_companion(p, opened):
+    figure = opened("moments")
+    move(figure, p)
+    x, draws = STORED["settings"]["moments"]["x"], 1000
+    for more in ("1 draw", "100 draws", "10,000 draws", None):
+        y = inverted.dropout(np.full(draws, x), p, mask=kept_so_far(6, draws, p))
+        theory = x**2 * p / (1 - p)
+        fourth = p * x**4 + (1 - p) * (x * p / (1 - p)) ** 4
+        error_of_variance = np.sqrt(max(0, fourth - theory**2) / draws)
+        shown = values(figure)
+        assert shown == pytest.approx(
+            {
+                "mean: so far": y.mean(),
+                "mean: in theory": x,
+                "mean: two standard errors": 2 * np.sqrt(theory / draws),
+                "variance: so far": y.var(),
+                "variance: in theory": theory,
+                "variance: two standard errors": 2 * error_of_variance,
+            },
+            abs=1e-9,
+        )
+        bound = 2.5 * shown["mean: two standard errors"] + 1e-12
+        assert abs(shown["mean: so far"] - x) <= bound
+        # At p = 1/2 all deviations are of one size and the standard error vanishes.
+        bound = 2.5 * shown["variance: two standard errors"] + 0.01 * theory
+        assert abs(shown["variance: so far"] - theory) <= bound
+        if more:
+            press(figure, more)
+            draws += int(more.split()[0].replace(",", ""))
+
+
+def test_draws_start_again_one_by_one_with_new_masks(opened):
+    figure = opened("moments")
+    picture = picture_of(figure)
+    press(figure, "Start again")
+    expect(picture).to_have_attribute("data-draws", "0")
+    expect(figure.get_by_role("row", name="mean")).to_contain_text(
+        "not yet1.000not yet"
+    )
+    expect(figure.locator(".moving-line")).to_contain_text("No draw yet")
+    assert "NaN" not in figure.inner_html()
+    figure.get_by_role("button", name="1 draw", exact=True).press("Enter")
+    expect(picture).to_have_attribute("data-draws", "1")
+    figure.get_by_role("button", name="100 draws").press("Space")
+    kept = kept_so_far(7, 101, 0.8).mean()
+    assert values(figure)["mean: so far"] == pytest.approx(5 * kept)
+
+
+def test_draws_end_where_the_axis_does(opened):
+    figure = opened("moments")
+    for _ in range(11):
+        press(figure, "10,000 draws")
+    assert picture_of(figure).get_attribute("data-draws") == "100000"
+    mean = kept_so_far(6, 100_000, 0.8).mean() / 0.2
+    assert values(figure)["mean: so far"] == pytest.approx(mean)
+
+
+# The curves
+
+
+@pytest.mark.parametrize("p", [0, 0.1, 0.3, 0.5, 0.8])
+def test_the_curves_are_those_that_are_stored(p, opened):
+    figure = opened("curves")
+    move(figure, p)
+    runs = {run["p"]: run for run in STORED["runs"] if run["figure"] == "curves"}
+    shown = values(figure)
+    for name, run in (("no dropout", runs[0]), (f"p = {p:.2f}", runs[p])):
+        expected = {
+            "lowest validation loss": min(run["val_loss"]),
+            "at epoch": np.argmin(run["val_loss"]) + 1,
+            "last validation loss": run["val_loss"][-1],
+            "last training loss": run["train_loss"][-1],
+        }
+        for column, value in expected.items():
+            assert shown.pop(f"{name}: {column}") == value
+    assert shown == {}
+    training, validation = figure.locator(".moving-picture svg svg").all()
+    drawn = heights(validation, "drawn", lambda share: 0.7 * share)
+    np.testing.assert_allclose(drawn[10:], runs[p]["val_loss"][10:], atol=2e-3)
+    drawn = heights(training, "drawn", lambda share: 1e-3 * 3000**share)
+    np.testing.assert_allclose(drawn, runs[p]["train_loss"], rtol=0.02)
+    drawn = heights(validation, "theory", lambda share: 0.7 * share)
+    np.testing.assert_allclose(drawn[10:], runs[0]["val_loss"][10:], atol=2e-3)
+
+
+def heights(area, look, value):
+    """What a line says at each of its points; `value` reads its axis, from 0 to 1."""
+    course = area.locator(f"path.{look}").get_attribute("d")
+    down = [float(y) for y in re.findall(r"[ML]\S+ (-?[\d.]+)", course)]
+    return value(1 - np.array(down) / float(area.get_attribute("height")))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_end_of_the_slider_gives_a_number_that_is_none(name, opened):
+    figure = opened(name)
+    slider = figure.get_by_role("slider")
+    for key in ("Home", "End"):
+        slider.press(key)
+        assert not re.search("NaN|Infinity|∞", figure.inner_html())

@@ -632,13 +632,13 @@ def test_moving_figures_are_one_unit_and_nine_pairs_of_curves(runs_and_settings)
 
 def test_moving_figures_are_what_the_companion_gives(load, monkeypatch):
     program = load("moving_figures")
-    monkeypatch.setitem(program.SETTINGS["curves"], "epochs", 6)
+    monkeypatch.setitem(program.SETTINGS["curves"], "epochs", 4)
     kept = {(run["figure"], run["p"]): run for run in stored(program)["runs"]}
-    for key in [("distribution", 0.5), ("curves", 0.0), ("curves", 0.5)]:
+    for key in [("distribution", 0.5), ("curves", 0.5)]:
         for name, value in program.run(*key).items():
             expected = kept[key][name]
             if name.startswith(("train", "val")):
-                expected = expected[:6]
+                expected = expected[:4]
             # The last digit stored, and room for another processor's rounding.
             bound = {"rel": 0.06} if name.endswith("spread") else {"rel": 0.01}
             assert value == pytest.approx(expected, **bound, abs=1e-3), (key, name)

@@ -108,6 +108,74 @@
     }
   }
 
+  // A legend of [look, text]: the looks are those of the lines below.
+  function explain(part, entries) {
+    part.legend.replaceChildren();
+    for (const [look, text] of entries) {
+      const entry = element(part.legend, "li");
+      const key = draw(entry, "svg", { width: 28, height: 12, "aria-hidden": "true" });
+      if (look === "bar") draw(key, "rect", { x: 4, width: 20, height: 12, class: look });
+      else draw(key, "path", { d: "M0 6H28", class: look });
+      element(entry, "span", {}, text);
+    }
+  }
+
+  // Side by side where there is room, else one below the other.
+  function places(count, width, height) {
+    const wide = width >= 520;
+    const each = wide ? width / count : width;
+    const all = Array.from({ length: count }, (_, i) =>
+      (wide ? [i * each, 0, each, height] : [0, i * height, each, height]));
+    return { all, total: wide ? height : count * height };
+  }
+
+  // Two axes in a box; gives a clipped drawing area and the places of x and y in it.
+  function axes(svg, [left, top, width, height], title, x, y) {
+    const [inner, outer] = [[left + 46, top + 24], [width - 74, height - 66]];
+    const [x0, y0] = inner;
+    const [w, h] = outer;
+    const scale = ({ from, to, log }, length) => {
+      const at = log ? Math.log10 : (value) => value;
+      return (value) => (length * (at(value) - at(from))) / (at(to) - at(from));
+    };
+    const [atX, fromBottom] = [scale(x, w), scale(y, h)];
+    const atY = (value) => h - fromBottom(value);
+    const line = (d) => draw(svg, "path", { d, class: "axis" });
+    draw(svg, "text", { x: x0 + w / 2, y: top + 14, class: "middle" }, title);
+    line(`M${x0} ${y0}V${y0 + h}H${x0 + w}`);
+    for (const tick of x.ticks) {
+      line(`M${x0 + atX(tick)} ${y0 + h}v5`);
+      const at = { x: x0 + atX(tick), y: y0 + h + 18, class: "middle" };
+      draw(svg, "text", at, whole(tick));
+    }
+    for (const tick of y.ticks ?? []) {
+      line(`M${x0} ${y0 + atY(tick)}h-5`);
+      const at = { x: x0 - 8, y: y0 + atY(tick) + 4, class: "end" };
+      draw(svg, "text", at, `${tick}`);
+    }
+    if (x.label) draw(svg, "text", { x: x0 + w / 2, y: y0 + h + 36, class: "middle" }, x.label);
+    const inside = { x: x0, y: y0, width: w, height: h, "aria-hidden": "true" };
+    const area = draw(svg, "svg", inside);
+    const course = (points) =>
+      points.map(([a, b], i) => `${i ? "L" : "M"}${atX(a).toFixed(1)} ${atY(b).toFixed(1)}`).join("");
+    return {
+      area,
+      atX,
+      atY,
+      line: (points, look) => draw(area, "path", { d: course(points), class: look }),
+      band: (above, below, look) => draw(area, "path",
+        { d: `${course([...above, ...[...below].reverse()])}Z`, class: look }),
+    };
+  }
+
+  // Round numbers from 0 to `most`, three to six of them.
+  function steps(most) {
+    const power = 10 ** Math.floor(Math.log10(most / 2.5));
+    const step = power * [1, 2, 5].find((times) => most / (power * times) <= 5);
+    return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) =>
+      Number((i * step).toPrecision(6)));
+  }
+
   // Network: one mask, and what it does to the numbers that flow through
 
   function network(figure, { input, weights: [first, second], biases: [b1, [b2]] }) {
@@ -203,7 +271,221 @@
     part.update();
   }
 
-  const figures = { network };
+  // Distribution: the weighted sum one unit takes, under thousands of masks, scaled three ways
+
+  function distribution(figure, { runs: [{ hidden, weights }] }) {
+    const masks = 4000;
+    const random = generator(2);
+    const coins = new Float64Array(masks * hidden.length);
+    const toss = () => coins.forEach((_, i) => { coins[i] = random(); });
+    const products = hidden.map((h, j) => h * weights[j]);
+    const all = sum(products);
+
+    const part = parts(figure, "A weighted sum in training and at test time, scaled three ways",
+      (width) => {
+        const p = rate();
+        const thinned = Array.from({ length: masks }, (_, i) =>
+          sum(products.filter((_, j) => coins[i * hidden.length + j] >= p)));
+        const ways = [
+          ["no scaling", thinned, all],
+          ["scaled at test time", thinned, all * (1 - p)],
+          ["inverted dropout", thinned.map((z) => z * scaleOf(p)), all],
+        ].map(([name, sums, test]) => ({ name, test, ...moments(sums), shares: shares(sums) }));
+        const height = 128;
+        part.clear(width, 3 * height, sentence(p, ways));
+        const top = 1.05 * Math.max(...ways.flatMap((way) => [...way.shares.values()]));
+        ways.forEach((way, i) => row(way, [0, i * height, width, height], top));
+        fill(part.table, ways.map(({ name, mean, deviation, test }) => [name, {
+          "mean in training": [mean, fixed(mean)],
+          "standard deviation": [deviation, fixed(deviation)],
+          "at test time": [test, fixed(test)],
+          "ratio": [test / mean, fixed(test / mean)],
+        }]));
+      });
+
+    function moments(sums) {
+      const mean = sum(sums) / masks;
+      const deviation = Math.sqrt(sum(sums.map((z) => (z - mean) ** 2)) / masks);
+      return { mean, deviation };
+    }
+
+    const bin = 0.4;
+    function shares(sums) {
+      const found = new Map();
+      for (const z of sums) {
+        const left = Math.floor(z / bin);
+        found.set(left, (found.get(left) ?? 0) + 1 / masks);
+      }
+      return found;
+    }
+
+    function row({ name, mean, test, shares: found }, box, top) {
+      const x = { from: -4, to: 28, ticks: [0, 5, 10, 15, 20, 25] };
+      x.label = name === "inverted dropout" ? "weighted sum of the hidden units" : "";
+      const { area, atX, atY, line } = axes(part.svg, box, name, x, { from: 0, to: top });
+      for (const [left, share] of found) {
+        const size = { width: atX(bin) - atX(0), height: atY(0) - atY(share) };
+        draw(area, "rect", { x: atX(left * bin), y: atY(share), ...size, class: "bar" });
+      }
+      line([[mean, 0], [mean, top]], "mean");
+      line([[test, 0], [test, top]], "test");
+    }
+
+    function sentence(p, ways) {
+      const [none, later, inverted] = ways.map(({ mean, test }) => fixed(test / mean));
+      return `At p = ${fixed(p)} the sum at test time is ${none} times its mean in training ` +
+        `without scaling, ${later} times with the factor at test time, and ${inverted} times ` +
+        "with inverted dropout.";
+    }
+
+    const rate = slider(part, "distribution-p",
+      { label: "drop probability p", max: 0.8, step: 0.05, value: 0.5 });
+    button(part, "New masks", () => { toss(); part.update(); });
+    explain(part, [["bar", "training, 4,000 masks"], ["mean", "their mean"],
+      ["test", "at test time"]]);
+    toss();
+    part.update();
+  }
+
+  // Moments: mean and variance of one unit's output, draw after draw
+
+  function moments(figure, { x }) {
+    const most = 100000;
+    let draws = 1000;
+    let seed = 6;
+    const part = parts(figure, "Running mean and variance of the output of one unit",
+      (width) => {
+        const p = rate();
+        const kept = x * scaleOf(p); // the output of a unit that is kept
+        const theory = (x ** 2 * p) / (1 - p);
+        const fourth = p * x ** 4 + (1 - p) * (kept - x) ** 4;
+        const means = track(p);
+        const variance = (share) => kept ** 2 * share * (1 - share);
+        const share = means.length ? means[means.length - 1][1] : 0;
+        part.clear(width, places(2, width, 260).total,
+          sentence(p, share * kept, variance(share), theory));
+        part.svg.dataset.draws = draws;
+        const [first, second] = places(2, width, 260).all;
+        const axis = { from: 1, to: most, log: true, label: "draws" };
+        axis.ticks = width < 520 || width >= 620 ? [1, 10, 100, 1000, 10000, 100000]
+          : [1, 100, 10000];
+
+        const mean = axes(part.svg, first, "mean of the output", axis,
+          { from: 0, to: 2 * x, ticks: steps(2 * x) });
+        const funnel = (sign) => [...Array(101).keys()].map((i) => 10 ** (i / 20))
+          .map((n) => [n, x + sign * 2 * Math.sqrt(theory / n)]);
+        mean.band(funnel(1), funnel(-1), "funnel");
+        mean.line([[1, x], [most, x]], "theory");
+        mean.line(means.map(([n, one]) => [n, one * kept]), "drawn");
+
+        const top = 0.28 * kept ** 2; // at most a quarter is ever reached
+        const spread = axes(part.svg, second, "variance of the output", axis,
+          { from: 0, to: top, ticks: steps(top) });
+        spread.line([[1, theory], [most, theory]], "theory");
+        spread.line(means.map(([n, one]) => [n, variance(one)]), "drawn");
+
+        const seen = (value) => (draws ? [value, fixed(value, 3)] : ["", "not yet"]);
+        fill(part.table, [["mean", {
+          "so far": seen(share * kept),
+          "in theory": [x, fixed(x, 3)],
+          "two standard errors": seen(2 * Math.sqrt(theory / draws)),
+        }], ["variance", {
+          "so far": seen(variance(share)),
+          "in theory": [theory, fixed(theory, 3)],
+          "two standard errors": seen(2 * Math.sqrt(Math.max(0, fourth - theory ** 2) / draws)),
+        }]]);
+      });
+
+    // The share of draws that kept the unit: after each of the first hundred, then ever rarer.
+    function track(p) {
+      const random = generator(seed);
+      const points = [];
+      let kept = 0;
+      let due = 1;
+      for (let n = 1; n <= draws; n += 1) {
+        kept += random() >= p;
+        if (n < due && n < draws) continue;
+        points.push([n, kept / n]);
+        due = Math.max(n + 1, n * 1.01);
+      }
+      return points;
+    }
+
+    function sentence(p, mean, variance, theory) {
+      const expected = `${fixed(x)} and ${fixed(theory)}`;
+      if (!draws) return `No draw yet at p = ${fixed(p)}; theory expects a mean and a variance of ${expected}.`;
+      const count = draws === 1 ? "1 draw" : `${whole(draws)} draws`;
+      return `After ${count} at p = ${fixed(p)} the mean is ${fixed(mean)} and the variance ` +
+        `${fixed(variance)}; theory expects ${expected}.`;
+    }
+
+    const rate = slider(part, "moments-p",
+      { label: "drop probability p", max: 0.9, step: 0.05, value: 0.8 });
+    for (const more of [1, 100, 10000]) {
+      button(part, more === 1 ? "1 draw" : `${whole(more)} draws`, () => {
+        draws = Math.min(most, draws + more);
+        part.update();
+      });
+    }
+    button(part, "Start again", () => { draws = 0; seed += 1; part.update(); });
+    explain(part, [["drawn", "so far"], ["theory", "in theory"],
+      ["funnel", "two standard errors either way"]]);
+    part.update();
+  }
+
+  // Curves: what training at each p did, computed beforehand
+
+  function curves(figure, { runs }) {
+    const without = runs.find((run) => run.p === 0);
+    const part = parts(figure, "Training and validation loss with and without dropout",
+      (width) => {
+        const p = rate();
+        const chosen = runs.find((run) => Math.abs(run.p - p) < 0.01);
+        part.clear(width, places(2, width, 280).total, sentence(p, chosen));
+        const [first, second] = places(2, width, 280).all;
+        const epochs = { from: 0, to: chosen.val_loss.length, label: "epoch" };
+        epochs.ticks = [0, 25, 50, 75, 100];
+        const training = axes(part.svg, first, "training loss (nats)", epochs,
+          { from: 1e-3, to: 3, log: true, ticks: [0.001, 0.01, 0.1, 1] });
+        const validation = axes(part.svg, second, "validation loss (nats)", epochs,
+          { from: 0, to: 0.7, ticks: [0, 0.2, 0.4, 0.6] });
+        for (const [run, look] of [[without, "theory"], [chosen, "drawn"]]) {
+          curve(training, run.train_loss, run.train_spread, look);
+          curve(validation, run.val_loss, run.val_spread, look);
+        }
+        const cells = (run) => ({
+          "lowest validation loss": [least(run), fixed(least(run), 3)],
+          "at epoch": [epoch(run), `${epoch(run)}`],
+          "last validation loss": [last(run.val_loss), fixed(last(run.val_loss), 3)],
+          "last training loss": [last(run.train_loss), fixed(last(run.train_loss), 4)],
+        });
+        fill(part.table, [["no dropout", cells(without)], [`p = ${fixed(p)}`, cells(chosen)]]);
+      });
+
+    function curve(plot, mean, spread, look) {
+      const points = (shift) => mean.map((loss, i) =>
+        [i + 1, Math.max(loss + shift * spread[i], 1e-4)]); // has a logarithm
+      plot.band(points(1), points(-1), `${look}-spread`);
+      plot.line(points(0), look);
+    }
+
+    function sentence(p, chosen) {
+      const fall = (run) => `its lowest, ${fixed(least(run), 3)}, after epoch ${epoch(run)} ` +
+        `and ends at ${fixed(last(run.val_loss), 3)}`;
+      return `At p = ${fixed(p)} the validation loss reaches ${fall(chosen)}; ` +
+        `without dropout it reaches ${fall(without)}.`;
+    }
+
+    const last = (losses) => losses[losses.length - 1];
+    const least = (run) => Math.min(...run.val_loss);
+    const epoch = (run) => run.val_loss.indexOf(least(run)) + 1;
+    const rate = slider(part, "curves-p",
+      { label: "drop probability p", max: 0.8, step: 0.1, value: 0.8 });
+    explain(part, [["drawn", "with dropout"], ["theory", "without"]]);
+    part.update();
+  }
+
+  const figures = { network, distribution, moments, curves };
   const data = JSON.parse(document.getElementById("moving-data").textContent);
   for (const [name, numbers] of Object.entries(data)) {
     figures[name](document.getElementById(`moving-${name}`), numbers);
