@@ -417,7 +417,7 @@ def test_running_mean_and_variance_are_those_of_the_companion(p, opened):
     move(figure, p)
     x, draws = STORED["settings"]["moments"]["x"], 1000
     for more in ("1 draw", "100 draws", "10,000 draws", None):
-        y = inverted.dropout(np.full(draws, x), p, mask=kept_so_far(6, draws, p))
+        y = inverted.dropout(np.full(draws, x), p, mask=kept_so_far(10, draws, p))
         theory = x**2 * p / (1 - p)
         fourth = p * x**4 + (1 - p) * (x * p / (1 - p)) ** 4
         error_of_variance = np.sqrt(max(0, fourth - theory**2) / draws)
@@ -456,7 +456,7 @@ def test_draws_start_again_one_by_one_with_new_masks(opened):
     figure.get_by_role("button", name="1 draw", exact=True).press("Enter")
     expect(picture).to_have_attribute("data-draws", "1")
     figure.get_by_role("button", name="100 draws").press("Space")
-    kept = kept_so_far(7, 101, 0.8).mean()
+    kept = kept_so_far(11, 101, 0.8).mean()
     assert values(figure)["mean: so far"] == pytest.approx(5 * kept)
 
 
@@ -465,7 +465,7 @@ def test_draws_end_where_the_axis_does(opened):
     for _ in range(11):
         press(figure, "10,000 draws")
     assert picture_of(figure).get_attribute("data-draws") == "100000"
-    mean = kept_so_far(6, 100_000, 0.8).mean() / 0.2
+    mean = kept_so_far(10, 100_000, 0.8).mean() / 0.2
     assert values(figure)["mean: so far"] == pytest.approx(mean)
 
 

@@ -194,9 +194,9 @@
         const [training, test] = [output(scaled), output(hidden)];
         part.clear(width, 300, sentence(p, kept, training, test));
         part.svg.dataset.mask = mask.map(Number).join("");
-        const half = width / 2;
-        paths(0, half, "in training", scaled, mask, training);
-        paths(half, half, "at test time", hidden, units.map(() => true), test);
+        const each = width / 2 - 10;
+        paths(0, each, "in training", scaled, mask, training);
+        paths(each + 20, each, "at test time", hidden, units.map(() => true), test);
         fill(part.table, [["network", {
           "scale 1/(1\u00a0−\u00a0p)": [scaleOf(p), fixed(scaleOf(p))],
           "units kept": [kept, `${kept} of ${units.length}`],
@@ -291,7 +291,7 @@
           ["scaled at test time", thinned, all * (1 - p)],
           ["inverted dropout", thinned.map((z) => z * scaleOf(p)), all],
         ].map(([name, sums, test]) => ({ name, test, ...moments(sums), shares: shares(sums) }));
-        const height = 128;
+        const height = 140;
         part.clear(width, 3 * height, sentence(p, ways));
         const top = 1.05 * Math.max(...ways.flatMap((way) => [...way.shares.values()]));
         ways.forEach((way, i) => row(way, [0, i * height, width, height], top));
@@ -352,7 +352,7 @@
   function moments(figure, { x }) {
     const most = 100000;
     let draws = 1000;
-    let seed = 6;
+    let seed = 10;
     const part = parts(figure, "Running mean and variance of the output of one unit",
       (width) => {
         const p = rate();
@@ -459,7 +459,7 @@
           "last validation loss": [last(run.val_loss), fixed(last(run.val_loss), 3)],
           "last training loss": [last(run.train_loss), fixed(last(run.train_loss), 4)],
         });
-        fill(part.table, [["no dropout", cells(without)], [`p = ${fixed(p)}`, cells(chosen)]]);
+        fill(part.table, [["no dropout", cells(without)], [`p\u00a0=\u00a0${fixed(p)}`, cells(chosen)]]);
       });
 
     function curve(plot, mean, spread, look) {
