@@ -55,6 +55,7 @@ reproduce: .venv/installed  ## Run the long experiments; finished runs are kept,
 	$(BIN)/python reproduce/pytorch_networks.py
 	$(BIN)/python reproduce/scikit_learn_dropout.py
 	$(BIN)/python reproduce/audit_alarms.py
+	$(BIN)/python reproduce/moving_figures.py
 
 bench: .venv/installed  ## Print speed and memory of the companion, and of the pages of the book
 	$(BIN)/python benchmarks/dropout_forward.py

@@ -20,7 +20,8 @@ except ImportError:
         'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
     ) from None
 
-from companion.network import History
+from companion import inverted
+from companion.network import MLP, History
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, BLACK = (
@@ -250,7 +251,9 @@ def thinned_networks(
     return figure
 
 
-def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) -> None:
+def _network(
+    ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_], size: float = 46
+) -> None:
     layers = [
         [(x, i - (n - 1) / 2) for i in range(n)] for x, n in enumerate(layer_sizes)
     ]
@@ -273,10 +276,55 @@ def _network(ax: Axes, layer_sizes: Sequence[int], mask: npt.NDArray[np.bool_]) 
                     "linestyle": (0, (2, 1)),
                 }
             )
-            ax.scatter(x, y, s=46, zorder=2, linewidth=1, **look)
+            ax.scatter(x, y, s=size, zorder=2, linewidth=1, **look)
     ax.set(
         xlim=(-0.3, 2.3), ylim=(-max(layer_sizes) / 2 - 0.1, max(layer_sizes) / 2 + 0.1)
     )
+
+
+@_drawn
+def masked_network(
+    net: MLP, x: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]
+) -> Figure:
+    """Draw what flows through a small network under one mask, and with dropout off.
+
+    Parameters
+    ----------
+    net : companion.network.MLP
+        One hidden layer of ReLUs, one output, inverted dropout.
+    x : numpy.ndarray, shape (n_inputs,)
+    mask : numpy.ndarray of bool, shape (n_hidden,)
+        True where kept.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> net = MLP([2, 3, 1], rng=0)
+    >>> figure = masked_network(net, np.ones(2), np.array([True, False, True]))
+    """
+    hidden = np.maximum(x @ net.weights[0] + net.biases[0], 0)
+    modes = {
+        "in training": (mask, inverted.dropout(hidden, net.p[0], mask=mask)),
+        "at test time": (np.ones_like(mask), hidden),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4))
+    for ax, (title, (kept, units)) in zip(axes, modes.items(), strict=True):
+        _network(ax, net.layer_sizes, kept, size=460)
+        output = units @ net.weights[1] + net.biases[1]
+        for place, layer in enumerate((x, units, output)):
+            shown = kept if place == 1 else np.ones(len(layer), bool)
+            for i in np.flatnonzero(shown):
+                at = place, i - (len(layer) - 1) / 2
+                value = f"{layer[i]:.2f}".replace("-", "\N{MINUS SIGN}")
+                look: dict[str, Any] = {"color": "white", "fontsize": 8}
+                ax.text(*at, value, ha="center", va="center_baseline", **look)
+        ax.invert_yaxis()  # the first unit on top
+        ax.set_title(title)
+        ax.axis("off")
+    return figure
 
 
 @_drawn
@@ -307,6 +355,46 @@ def preactivations(samples: Mapping[str, npt.ArrayLike]) -> Figure:
         ax.plot((bins[1:] + bins[:-1]) / 2, density, line, label=label)
     ax.set(xlabel="pre-activation", ylabel="density", ylim=(0, None))
     ax.legend()
+    return figure
+
+
+@_drawn
+def scalings(sums: Mapping[str, tuple[npt.ArrayLike, float]]) -> Figure:
+    """Draw what a unit is given in training, and at test time, one row for each scaling.
+
+    Parameters
+    ----------
+    sums : mapping of str to (array_like, float)
+        Title of each row; the weighted sum under each mask; and the one with dropout off.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = scalings({"no scaling": ([0.0, 1.0, 2.0], 2.0)})
+    """
+    figure, axes = plt.subplots(
+        len(sums),
+        1,
+        figsize=(WIDTH, 1.25 * len(sums) + 0.5),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    pooled = np.concatenate([np.ravel(training) for training, _ in sums.values()])
+    bins = np.histogram_bin_edges(pooled, 60).tolist()
+    for ax, (title, (training, test)) in zip(axes[:, 0], sums.items(), strict=True):
+        training = np.asarray(training)
+        share = np.full(training.shape, 1 / training.size)
+        ax.hist(training, bins, weights=share, color=BLUE, label="training")
+        ax.axvline(float(training.mean()), color=ORANGE, linewidth=4, label="its mean")
+        ax.axvline(test, color=BLACK, linestyle="--", label="at test time")
+        ax.set_title(title)
+        ax.set_yticks([])
+    ax.set_xlabel("weighted sum of the hidden units")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -358,7 +446,12 @@ def scale_sweep(
 def _band(ax: Axes, x: npt.ArrayLike, runs: npt.ArrayLike, **style: Any) -> None:
     """Mean over runs with one standard deviation either way."""
     runs = np.asarray(runs)
-    mean, spread = runs.mean(axis=0), runs.std(axis=0)
+    _spread(ax, x, runs.mean(axis=0), runs.std(axis=0), **style)
+
+
+def _spread(
+    ax: Axes, x: npt.ArrayLike, mean: npt.NDArray, spread: npt.NDArray, **style: Any
+) -> None:
     ax.plot(x, mean, **style)
     shade = {key: value for key, value in style.items() if key == "color"}
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, linewidth=0, **shade)
@@ -486,6 +579,55 @@ def mean_and_variance(
 
 
 @_drawn
+def running_moments(outputs: npt.ArrayLike, x: float, p: float) -> Figure:
+    """Draw mean and variance of one unit's output, draw after draw, against theory.
+
+    Parameters
+    ----------
+    outputs : array_like, shape (n_draws,)
+        The outputs of inverted dropout, in the order they were drawn.
+    x : float
+        The value of the unit.
+    p : float
+        The drop probability, less than 1.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = running_moments([2.0, 0.0, 0.0, 2.0], x=1.0, p=0.5)
+    """
+    outputs = np.asarray(outputs)
+    draws = np.arange(1, len(outputs) + 1)
+    means = outputs.cumsum() / draws
+    variances = (outputs**2).cumsum() / draws - means**2
+    theory = x**2 * p / (1 - p)
+    funnel = 2 * np.sqrt(theory / draws)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
+    axes[0].fill_between(
+        draws,
+        *(x - funnel, x + funnel),
+        color=ORANGE,
+        alpha=0.2,
+        linewidth=0,
+        label="two standard errors",
+    )
+    for ax, seen, expected, name in (
+        (axes[0], means, x, "mean"),
+        (axes[1], variances, theory, "variance"),
+    ):
+        ax.axhline(expected, color=ORANGE, linestyle="--", label="theory")
+        ax.plot(draws, seen, color=BLUE, linewidth=1.2, label="so far")
+        ax.set(xscale="log", xlabel="draws", ylabel=f"{name} of the output")
+    axes[0].set_ylim(0, 2 * x)
+    axes[1].set_ylim(0, None)
+    axes[0].legend()
+    return figure
+
+
+@_drawn
 def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
     """Draw relative gradient errors as bars on a logarithmic axis, with the bound to pass.
 
@@ -540,22 +682,63 @@ def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
         history.val_loss for histories in runs.values() for history in histories
     ):
         raise ValueError("a history has no validation loss: give fit a validation set")
+    parts = "train_loss", "val_loss"
+    curves: dict[str, list[tuple[npt.NDArray, npt.NDArray]]] = {}
+    for label, histories in runs.items():
+        losses = [[getattr(h, part) for h in histories] for part in parts]
+        curves[label] = [(np.mean(v, axis=0), np.std(v, axis=0)) for v in losses]
+    top = 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run)
+    return _losses(curves, top)
+
+
+def _losses(
+    curves: Mapping[str, Sequence[tuple[npt.NDArray, npt.NDArray]]], top: float
+) -> Figure:
+    """Mean and spread of the training loss, and of the validation loss up to `top`."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
-    for (label, histories), colour in zip(
-        runs.items(), (ORANGE, BLUE, GREEN), strict=False
+    for (label, losses), colour in zip(
+        curves.items(), (ORANGE, BLUE, GREEN), strict=False
     ):
-        for ax, part in zip(axes, ("train_loss", "val_loss"), strict=True):
-            losses = np.array([getattr(history, part) for history in histories])
-            _band(
-                ax, np.arange(1, losses.shape[1] + 1), losses, color=colour, label=label
-            )
+        for ax, (mean, spread) in zip(axes, losses, strict=True):
+            epochs = np.arange(1, len(mean) + 1)
+            _spread(ax, epochs, mean, spread, color=colour, label=label)
     axes[0].set(
         yscale="log", xlabel="epoch", ylabel="loss (nats)", title="training set"
     )
     axes[1].set(xlabel="epoch", ylabel="loss (nats)", title="validation set")
-    axes[1].set_ylim(0, 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run))
+    axes[1].set_ylim(0, top)
     axes[1].legend()
     return figure
+
+
+@_drawn
+def stored_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw train and validation loss over the epochs from stored means and spreads.
+
+    Parameters
+    ----------
+    runs : mapping of str to mapping of str to sequence of float
+        Label, and ``"train_loss"``, ``"train_spread"``, ``"val_loss"`` and ``"val_spread"``
+        after each epoch.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> run = {"train_loss": [1, 0.1], "val_loss": [1, 0.5]}
+    >>> run |= {"train_spread": [0.1, 0.01], "val_spread": [0.1, 0.1]}
+    >>> figure = stored_curves({"p = 0": run})
+    """
+    curves = {
+        label: [
+            (np.array(run[f"{part}_loss"]), np.array(run[f"{part}_spread"]))
+            for part in ("train", "val")
+        ]
+        for label, run in runs.items()
+    }
+    return _losses(curves, 2.5 * max(run["val_loss"][-1] for run in runs.values()))
 
 
 @_drawn

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from companion import plots
-from companion.network import History
+from companion.network import MLP, History
 
 
 def test_a_figure_is_not_left_open_for_a_notebook_to_show_twice():
@@ -180,3 +180,61 @@ def test_detection_draws_shares_in_percent_with_two_standard_errors():
         "drop probability too high by",
         "audits that fail (%)",
     )
+
+
+def test_a_masked_network_shows_the_scaled_units_and_the_output_of_both_modes():
+    net = MLP([2, 3, 1], p=0.5, rng=0)
+    net.weights = [np.array([[1.0, 2.0, 0.5], [0.0, 0.0, 0.0]]), np.ones((3, 1))]
+    net.biases = [np.zeros(3), np.array([-10.0])]
+    figure = plots.masked_network(net, np.ones(2), np.array([True, False, True]))
+    training, test = figure.axes
+    shown = [[text.get_text() for text in ax.texts] for ax in (training, test)]
+    minus = "\N{MINUS SIGN}"
+    assert shown[0] == ["1.00", "1.00", "2.00", "1.00", f"{minus}7.00"]
+    assert shown[1] == ["1.00", "1.00", "1.00", "2.00", "0.50", f"{minus}6.50"]
+    assert (len(training.lines), len(test.lines)) == (6, 9)
+    places = [text.get_position() for text in training.texts]
+    assert places[2:] == [(1, -1), (1, 1), (2, 0)]  # the dropped unit's place is empty
+
+
+def test_scalings_draw_every_mask_the_mean_and_the_value_at_test_time():
+    sums = {"bare": ([0.0, 1.0, 2.0, 2.0], 2.5), "other": ([4.0, 4.0], 4.0)}
+    figure = plots.scalings(sums)
+    for ax, (title, (training, test)) in zip(figure.axes, sums.items(), strict=True):
+        assert ax.get_title() == title
+        shares = np.array([bar.get_height() for bar in ax.patches])
+        middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in ax.patches])
+        assert shares.sum() == pytest.approx(1)
+        assert shares @ middles == pytest.approx(np.mean(training), abs=0.05)
+        mean, at_test = (line.get_xdata()[0] for line in ax.lines)
+        assert (mean, at_test) == (pytest.approx(np.mean(training)), test)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(shown) == ["at test time", "its mean", "training"]
+
+
+def test_running_moments_are_those_of_the_draws_so_far():
+    outputs = np.array([2.0, 0.0, 0.0, 2.0, 2.0])
+    figure = plots.running_moments(outputs, x=1.0, p=0.5)
+    so_far = [outputs[:n] for n in range(1, 6)]
+    for ax, moment, theory in zip(figure.axes, (np.mean, np.var), (1, 1), strict=True):
+        expected, seen = ax.lines
+        assert set(expected.get_ydata()) == {theory}
+        np.testing.assert_allclose(seen.get_ydata(), [moment(y) for y in so_far])
+        assert list(seen.get_xdata()) == [1, 2, 3, 4, 5]
+        assert ax.get_xscale() == "log"
+    (funnel,) = figure.axes[0].collections
+    edge = funnel.get_paths()[0].vertices
+    assert edge[edge[:, 0] == 4][:, 1].max() == pytest.approx(1 + 2 / np.sqrt(4))
+
+
+def test_stored_curves_draw_what_training_curves_draw_from_the_runs():
+    runs = [History([1, 0.1], [0, 1], [1, 0.5], [0, 1]) for _ in range(2)]
+    runs[1].val_loss = [0.8, 0.3]
+    stored = {"train_loss": [1, 0.1], "train_spread": [0, 0]}
+    stored |= {"val_loss": [0.9, 0.4], "val_spread": [0.1, 0.1]}
+    both = plots.training_curves({"a": runs}), plots.stored_curves({"a": stored})
+    for one, other in zip(*(figure.axes for figure in both), strict=True):
+        lines = [ax.lines[0].get_ydata() for ax in (one, other)]
+        np.testing.assert_allclose(*lines)
+        bands = [ax.collections[0].get_paths()[0].vertices for ax in (one, other)]
+        np.testing.assert_allclose(*bands)

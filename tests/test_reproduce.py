@@ -37,7 +37,13 @@ def load(monkeypatch):
         return importlib.import_module(name)
 
     yield fresh
-    for name in (*NAMES, "scikit_learn_dropout", "audit_alarms", "runs"):
+    for name in (
+        *NAMES,
+        "scikit_learn_dropout",
+        "audit_alarms",
+        "moving_figures",
+        "runs",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -609,3 +615,30 @@ def test_a_dropout_that_is_off_by_a_little_has_that_rate_and_the_scale_of_p(load
         np.testing.assert_array_equal(
             program.off_by(0.01, x, p, training, rng), x if p < 1 else 0 * x
         )
+
+
+@pytest.mark.parametrize("runs_and_settings", ["moving_figures"], indirect=True)
+def test_moving_figures_are_one_unit_and_nine_pairs_of_curves(runs_and_settings):
+    runs, settings = runs_and_settings
+    unit, *curves = runs
+    assert (unit["figure"], len(curves)) == ("distribution", 9)
+    assert len(unit["hidden"]) == len(unit["weights"]) == 32
+    assert min(unit["hidden"]) == 0
+    for run in curves:
+        for name in ("train_loss", "train_spread", "val_loss", "val_spread"):
+            assert len(run[name]) == settings["curves"]["epochs"]
+            assert 0 < min(run[name]) <= max(run[name]) < math.log(10)
+
+
+def test_moving_figures_are_what_the_companion_gives(load, monkeypatch):
+    program = load("moving_figures")
+    monkeypatch.setitem(program.SETTINGS["curves"], "epochs", 4)
+    kept = {(run["figure"], run["p"]): run for run in stored(program)["runs"]}
+    for key in [("distribution", 0.5), ("curves", 0.5)]:
+        for name, value in program.run(*key).items():
+            expected = kept[key][name]
+            if name.startswith(("train", "val")):
+                expected = expected[:4]
+            # The last digit stored, and room for another processor's rounding.
+            bound = {"rel": 0.06} if name.endswith("spread") else {"rel": 0.01}
+            assert value == pytest.approx(expected, **bound, abs=1e-3), (key, name)
