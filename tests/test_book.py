@@ -112,7 +112,10 @@ def test_every_figure_says_what_it_shows(path):
 )
 def test_nbval_compares_stored_outputs(tmp_path, old, new, passes):
     """One stored output of a copy is corrupted, and nbval must notice that one and no other."""
-    path = tmp_path / "copy.ipynb"
+    folder = tmp_path / "book"
+    folder.mkdir()
+    path = folder / "copy.ipynb"
+    (tmp_path / "reproduce").symlink_to(ROOT / "reproduce")  # a cell reads from there
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     changed = 0
     for cell in notebook.cells:
@@ -124,7 +127,7 @@ def test_nbval_compares_stored_outputs(tmp_path, old, new, passes):
                     changed += 1
     assert changed == 1
     nbformat.write(notebook, path)
-    shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", tmp_path)
+    shutil.copy(ROOT / "tests" / "nbval_sanitize.cfg", folder)
     command = [
         sys.executable,
         "-m",
@@ -141,7 +144,7 @@ def test_nbval_compares_stored_outputs(tmp_path, old, new, passes):
         path.name,
     ]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False
+        command, cwd=folder, capture_output=True, text=True, check=False
     )
     failed = re.findall(r"(\d+) failed", done.stdout)
     assert (done.returncode, failed) == ((0, []) if passes else (1, ["1"])), done.stdout

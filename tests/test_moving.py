@@ -292,6 +292,7 @@ def test_the_keyboard_asks_for_the_next_mask(key, opened):
 def test_masks_come_by_themselves_only_when_asked(opened):
     figure = opened("network")
     figure.page.clock.install()
+    figure.page.reload(wait_until="domcontentloaded")  # now on that clock
     masks = [mask_of(figure).tolist()]
 
     def wait():

@@ -42,7 +42,6 @@
     const panel = document.createElement("div");
     panel.className = "moving";
     figure.querySelector("img").after(panel);
-    figure.classList.add("moves");
     const controls = element(panel, "div", { class: "moving-controls" });
     const legend = element(panel, "ul", { class: "moving-legend" });
     const svg = element(panel, "div", { class: "moving-picture" }).appendChild(
@@ -488,6 +487,8 @@
   const figures = { network, distribution, moments, curves };
   const data = JSON.parse(document.getElementById("moving-data").textContent);
   for (const [name, numbers] of Object.entries(data)) {
-    figures[name](document.getElementById(`moving-${name}`), numbers);
+    const figure = document.getElementById(`moving-${name}`);
+    figures[name](figure, numbers);
+    figure.classList.add("moves"); // takes the still picture away, now that the other is there
   }
 })();
