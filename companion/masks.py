@@ -37,8 +37,9 @@ def bernoulli_mask(
 
     Returns
     -------
-    numpy.ndarray of bool, shape `shape`
-        True where a unit is kept. With `shared_axes` it may be a read-only broadcast view.
+    numpy.ndarray of bool
+        Of shape `shape`, true where a unit is kept. With `shared_axes` it may be a read-only
+        broadcast view.
 
     Raises
     ------

@@ -430,6 +430,7 @@ def test_a_chapter_offers_its_notebook(visit, name, scripts):
 
 HIDDEN = """nodes => nodes
   .filter(node => node.innerText?.trim() || node.tagName === "IMG")
+  .filter(node => !node.closest(".feedback")) // to an answer that is not chosen yet
   .filter(node => !node.checkVisibility({ opacityProperty: true, visibilityProperty: true })
     || node.getBoundingClientRect().height === 0)
   .map(node => node.outerHTML.slice(0, 200))"""

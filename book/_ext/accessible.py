@@ -1,10 +1,11 @@
-"""Repairs to the HTML of the theme, for those who read it by ear or with the keyboard."""
+"""Repairs to the HTML of the theme, above all for those who read by ear or with the keyboard."""
 
 import re
 from typing import Any
 
 from sphinx.application import Sphinx
 
+HASHED = re.compile(r"\[R[0-9a-f]+-(\d+)\]")
 FOLDED = re.compile(r">([^<]*)</a><details([^>]*)><summary>")
 
 
@@ -12,8 +13,9 @@ def repair(
     app: Sphinx, pagename: str, template: str, context: dict, doctree: Any
 ) -> None:
     # ARIA 1.3 drops this role for that of any list's items.
-    body = context.get("body", "")
-    context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
+    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    # Inside of Markdown, numpydoc leaves its own labels of references, [R1a2b3c4d5e6f-1].
+    context["body"] = HASHED.sub(r"[\1]", body)
 
     make = context["generate_toctree_html"]
 

@@ -17,3 +17,11 @@ addEventListener("click", ({ target }) => {
     dispatchEvent(new Event("resize"));
   }
 });
+
+// A formula that is wider than its column scrolls, and so takes the focus, too.
+addEventListener("load", async () => {
+  await globalThis.MathJax?.startup.promise;
+  for (const formula of document.querySelectorAll("mjx-container[display]")) {
+    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+  }
+});
