@@ -62,7 +62,7 @@ bench: .venv/installed  ## Print speed and memory of the companion, and of the p
 	$(BIN)/python benchmarks/symbolic_forward.py
 	$(BIN)/python benchmarks/torch_layer.py
 	$(BIN)/python benchmarks/scikit_learn.py
-	$(BIN)/python benchmarks/site.py
+	$(BIN)/python benchmarks/pages.py
 
 requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools

@@ -3,16 +3,12 @@
 import importlib.util
 import json
 import re
-import shutil
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from companion import inverted, standard
 from companion.network import MLP
@@ -25,41 +21,6 @@ PAGES = {
     "distribution": "03_inverted_dropout",
     "curves": "03_inverted_dropout",
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The folder of the HTML, built from the stored outputs, without executing them."""
-    folder = tmp_path_factory.mktemp("site")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["execute"]["execute_notebooks"] = "off"
-    extensions = config["sphinx"]["local_extensions"]
-    for name, place in extensions.items():
-        extensions[name] = str(ROOT / place)
-    (folder / "_config.yml").write_text(yaml.safe_dump(config))
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", ROOT, "-q", "-W", "-n", "--keep-going"]
-    command += ["--config", folder / "_config.yml", "--toc", "_toc.yml"]
-    command += ["--path-output", folder]
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"no Chromium found (looked for {', '.join(names)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
