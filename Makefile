@@ -38,7 +38,7 @@ test: .venv/installed  ## Check style and types; run all tests, doctests and not
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lab: .venv/installed  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=book
