@@ -397,7 +397,7 @@ def by_keyword(x, p, *, training):
         (by_keyword, {}),
         (torch.nn.Dropout(inplace=True), {}),
     ],
-    ids=str,
+    ids=lambda case: getattr(case, "__qualname__", str(case)),
 )
 def test_unusual_but_right_ones_pass(candidate, kwargs):
     report = audit(candidate, **kwargs)

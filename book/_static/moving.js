@@ -366,7 +366,7 @@
         part.svg.dataset.draws = draws;
         const [first, second] = places(2, width, 260).all;
         const axis = { from: 1, to: most, log: true, label: "draws" };
-        axis.ticks = width < 520 || width >= 620 ? [1, 10, 100, 1000, 10000, 100000]
+        axis.ticks = width < 520 || width >= 760 ? [1, 10, 100, 1000, 10000, 100000]
           : [1, 100, 10000];
 
         const mean = axes(part.svg, first, "mean of the output", axis,
