@@ -56,7 +56,8 @@ def test_a_lost_reader_finds_the_way_back_from_any_depth(published, site):
         lost = page(folder, "404.html")
         loaded = [link["href"] for link in lost.find_all("link", rel="stylesheet")]
         loaded += [script["src"] for script in lost.find_all("script", src=True)]
-        links = [a["href"] for a in lost.select("nav a.internal")]
+        links = [a["href"] for a in lost.select("nav a.internal, article a")]
+        assert f"{prefix}search.html" in links
         assert f"{prefix}book/03_inverted_dropout.html" in links
         for address in [*loaded, *links]:
             assert address.startswith(prefix), address

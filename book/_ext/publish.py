@@ -16,6 +16,11 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx_codeautolink.extension.block import CodeBlockAnalyser
 
+LOST = """
+<h1>This page was dropped</h1>
+<p>There is nothing at this address. <a href="{0}book/index.html">The first page</a> lists the
+chapters, and <a href="{0}search.html">the search</a> knows every word of them.</p>
+"""
 WITHOUT_TEXT = ["404", "genindex", "search"]
 NAME = re.compile(r"fa-[\w-]+")
 ICON = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\\w+"\}')
@@ -25,7 +30,8 @@ def configure(app: Sphinx, config: Config) -> None:
     """What `_config.yml` cannot say: it is in the environment, or overridden elsewhere."""
     config.mathjax_path = "mathjax/startup.js"
     site = os.environ.get("BOOK_URL", "").rstrip("/") + "/"
-    config.notfound_urls_prefix = urlsplit(site).path
+    config.notfound_urls_prefix = start = urlsplit(site).path
+    config.notfound_context = {"title": "Page not found", "body": LOST.format(start)}
     if site != "/":
         config.html_baseurl = config.ogp_site_url = site
         config.sitemap_url_scheme = "{link}"
