@@ -32,7 +32,8 @@ pdf: .venv/installed  ## Print the book into one file, with Chromium
 	@echo "The book is ready: $(CURDIR)/_build/dropout_checked.pdf"
 
 linkcheck: .venv/installed  ## Follow every link to another site; needs a network
-	$(BIN)/jupyter-book build . -q -n --keep-going --builder linkcheck
+	$(BIN)/jupyter-book build . -q -W -n --keep-going --builder custom \
+		--custom-builder linkcheck
 
 test: .venv/installed  ## Check style and types; run all tests, doctests and notebooks
 	$(BIN)/ruff check
