@@ -214,7 +214,7 @@
     }
 
     function paths(left, width, title, values, mask, result) {
-      const radius = 18;
+      const radius = 20;
       const places = (count, x) => Array.from({ length: count }, (_, i) =>
         [left + x, 165 + 44 * (i - (count - 1) / 2)]);
       const columns = [

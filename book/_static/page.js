@@ -25,3 +25,15 @@ addEventListener("load", async () => {
     if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
   }
 });
+
+// What a search shows of a page is its text, not its buttons.
+if (globalThis.Search) {
+  const toText = Search.htmlToText;
+  Search.htmlToText = (html, anchor) => {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    for (const part of page.querySelectorAll(".bd-header-article, #jb-print-docs-body")) {
+      part.remove();
+    }
+    return toText(page.documentElement.outerHTML, anchor);
+  };
+}
