@@ -89,3 +89,14 @@ def test_every_numbered_equation_is_referred_to(pages):
             assert target in links, (name, number.text)
             seen += 1
     assert seen >= 10
+
+
+def test_a_line_does_not_begin_with_the_full_stop_behind_a_formula(pages):
+    seen = 0
+    for name, (_, page) in pages.items():
+        for formula in page.select("article span.math"):
+            behind = formula.next_sibling
+            if isinstance(behind, str) and behind[0] in ".,;:?!)":
+                assert "unbroken" in formula.parent.get("class", []), (name, formula.text)
+                seen += 1
+    assert seen > 50

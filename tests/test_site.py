@@ -353,6 +353,8 @@ def test_an_address_with_a_question_finds_a_chapter(visit):
         page.emulate_media(color_scheme=theme)
         expect(page.locator("html")).to_have_attribute("data-theme", theme)
         assert told(violations(page)) == []
+    shown = page.locator("#search-results", has_text="Move one division")
+    expect(shown).not_to_contain_text(".ipynb")
     follow_the_chapter_among_the_results(page)
 
 

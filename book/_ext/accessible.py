@@ -6,6 +6,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 HASHED = re.compile(r"\[R[0-9a-f]+-(\d+)\]")
+CLOSED = re.compile(r'(<span class="math[^>]*>[^<]*</span>[.,;:?!)]+)')
 FOLDED = re.compile(r">([^<]*)</a><details([^>]*)><summary>")
 
 
@@ -15,7 +16,8 @@ def repair(
     # ARIA 1.3 drops this role for that of any list's items.
     body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
     # Inside of Markdown, numpydoc leaves its own labels of references, [R1a2b3c4d5e6f-1].
-    context["body"] = HASHED.sub(r"[\1]", body)
+    body = HASHED.sub(r"[\1]", body)
+    context["body"] = CLOSED.sub(r'<span class="unbroken">\1</span>', body)
 
     make = context["generate_toctree_html"]
 

@@ -27,7 +27,8 @@ addEventListener("load", async () => {
 });
 
 // What a search shows of a page is its text, not its buttons.
-if (globalThis.Search) {
+addEventListener("DOMContentLoaded", () => {
+  if (typeof Search === "undefined") return;
   const toText = Search.htmlToText;
   Search.htmlToText = (html, anchor) => {
     const page = new DOMParser().parseFromString(html, "text/html");
@@ -36,4 +37,4 @@ if (globalThis.Search) {
     }
     return toText(page.documentElement.outerHTML, anchor);
   };
-}
+});
