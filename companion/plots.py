@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from itertools import pairwise
 from math import comb
+from textwrap import fill
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -14,7 +16,8 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError:
     raise ImportError(
         'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
@@ -33,10 +36,11 @@ BLUE, ORANGE, GREEN, PURPLE, BLACK = (
 )
 GREY, PALE = "#767676", "#E6E6E6"
 
-WIDTH = 5.6  # inches; with 10-point type it can still be read on a telephone
+WIDTH = 4.2  # inches; 10-point type is then 11 pixels high on a telephone
 STYLE: dict[Any, Any] = {
-    "figure.dpi": 200,
+    "figure.dpi": 280,  # three pixels to one of a telephone
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.06,
     "figure.facecolor": "white",
     "font.size": 10,
     "axes.titlesize": 10,
@@ -44,6 +48,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE]),
     "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
     "lines.linewidth": 1.8,
 }
 
@@ -89,7 +95,7 @@ def dropped_layer(
     >>> figure = dropped_layer(np.eye(8), [1.0, 2.0, 0.5], np.array([True, False, True]))
     """
     activations, units = np.asarray(activations), np.arange(mask.size)
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.4), width_ratios=[1, 2.6])
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.3), width_ratios=[1, 2.8])
     axes[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
     axes[0].set(xticks=[], yticks=[], title="input")
     axes[0].spines[:].set_visible(False)
@@ -103,7 +109,7 @@ def dropped_layer(
         label="switched off",
     )
     axes[1].set(xlabel="hidden unit", ylabel="activation")
-    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2)
+    figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
@@ -131,13 +137,22 @@ def mask_grid(
     --------
     >>> figure = mask_grid({"a mask a sample": np.eye(4, dtype=bool)})
     """
+    height, width = next(iter(masks.values())).shape
+    columns = min(len(masks), 2 if width > height else 4)
+    rows = -(-len(masks) // columns)
+    room = WIDTH / columns * height / width + 0.6  # inches: never too low for the width
     figure, axes = plt.subplots(
-        1, len(masks), figsize=(WIDTH, 2.3), sharey=True, squeeze=False
+        rows, columns, figsize=(WIDTH, room * rows), layout="compressed", squeeze=False
     )
-    for ax, (title, mask) in zip(axes[0], masks.items(), strict=True):
+    for ax, (title, mask) in zip(axes.flat, masks.items(), strict=False):
         _cells(ax, mask)
-        ax.set(title=title, xlabel=column)
-    axes[0, 0].set_ylabel(row)
+        ax.set_title(title)
+    for ax in axes[-1]:
+        ax.set_xlabel(column)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(row)
+    for ax in axes.flat[len(masks) :]:
+        ax.axis("off")
     return figure
 
 
@@ -156,7 +171,7 @@ def feature_maps(rows: Mapping[str, npt.ArrayLike]) -> Figure:
     Parameters
     ----------
     rows : mapping of str to array_like, shape (n_channels, height, width)
-        All rows share one colour scale, symmetric about 0.
+        All rows share one colour scale: from 0, or symmetric about it if values are negative.
 
     Returns
     -------
@@ -169,17 +184,27 @@ def feature_maps(rows: Mapping[str, npt.ArrayLike]) -> Figure:
     maps = {title: np.asarray(row) for title, row in rows.items()}
     channels = len(next(iter(maps.values())))
     limit = max(np.abs(row).max() for row in maps.values())
+    signed = any(row.min() < 0 for row in maps.values())
+    cmap, lowest = ("PuOr", -limit) if signed else ("magma_r", 0)
     figure, axes = plt.subplots(
-        len(maps), channels, figsize=(WIDTH, 1.1 * len(maps) + 0.3), squeeze=False
+        len(maps),
+        channels,
+        figsize=(WIDTH, WIDTH / channels * len(maps) + 1.1),
+        layout="compressed",
+        squeeze=False,
     )
     for line, (title, row) in zip(axes, maps.items(), strict=True):
         line[0].set_ylabel(title)
         for ax, channel in zip(line, row, strict=True):
-            picture = ax.imshow(channel, cmap="PuOr", vmin=-limit, vmax=limit)
+            picture = ax.imshow(channel, cmap=cmap, vmin=lowest, vmax=limit)
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color=GREY)
     for number, ax in enumerate(axes[0]):
-        ax.set_title(f"channel {number}")
-    figure.colorbar(picture, ax=axes, label="activation", shrink=0.8)
+        ax.set_title(number)
+    figure.suptitle("channel", fontsize=10)
+    figure.colorbar(
+        picture, ax=axes, label="activation", location="bottom", shrink=0.6, aspect=30
+    )
     return figure
 
 
@@ -242,7 +267,7 @@ def thinned_networks(
     columns = min(len(masks), 4)
     rows = -(-len(masks) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, 1.15 * rows), squeeze=False
+        rows, columns, figsize=(WIDTH, 0.95 * rows), squeeze=False
     )
     for ax in axes.flat:
         ax.axis("off")
@@ -310,16 +335,16 @@ def masked_network(
         "in training": (mask, inverted.dropout(hidden, net.p[0], mask=mask)),
         "at test time": (np.ones_like(mask), hidden),
     }
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9))
     for ax, (title, (kept, units)) in zip(axes, modes.items(), strict=True):
-        _network(ax, net.layer_sizes, kept, size=460)
+        _network(ax, net.layer_sizes, kept, size=1000)
         output = units @ net.weights[1] + net.biases[1]
         for place, layer in enumerate((x, units, output)):
             shown = kept if place == 1 else np.ones(len(layer), bool)
             for i in np.flatnonzero(shown):
                 at = place, i - (len(layer) - 1) / 2
                 value = f"{layer[i]:.2f}".replace("-", "\N{MINUS SIGN}")
-                look: dict[str, Any] = {"color": "white", "fontsize": 8}
+                look: dict[str, Any] = {"color": "white", "fontsize": 9}
                 ax.text(*at, value, ha="center", va="center_baseline", **look)
         ax.invert_yaxis()  # the first unit on top
         ax.set_title(title)
@@ -432,10 +457,10 @@ def scale_sweep(
     ):
         _band(ax, factors, values, color=BLUE)
         ax.axvline(keep_prob, color=GREY, linestyle="--", linewidth=1)
-        ax.set(xlabel="factor at test time", ylabel=label, ylim=(0, None))
+        ax.set(xlabel="factor at test time", title=label, ylim=(0, None))
     axes[0].annotate(
         r" $1 - p$",
-        (keep_prob, 1),
+        (keep_prob, 0.96),
         xycoords=("data", "axes fraction"),
         va="top",
         color=GREY,
@@ -480,7 +505,7 @@ def thinned_predictions(
     --------
     >>> figure = thinned_predictions([0.2, 0.9], [0.5, 0.5], {"mean": 0.55})
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 3))
     ax.hist(
         probabilities,
         np.linspace(0, 1, 41).tolist(),
@@ -488,6 +513,7 @@ def thinned_predictions(
         color=PALE,
         edgecolor=GREY,
         lw=0.6,
+        label="thinned networks",
     )
     for (label, value), colour, dash in zip(
         lines.items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=False
@@ -497,7 +523,7 @@ def thinned_predictions(
         xlabel="predicted probability of the true class",
         ylabel="probability of the masks",
     )
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -535,7 +561,7 @@ def ensemble_sizes(
     ):
         _band(ax, sizes, runs, color=BLUE, label="k masks")
         ax.axhline(level, color=ORANGE, linestyle="--", label="scaled")
-        ax.set(xscale="log", xlabel="k, masks averaged", ylabel=label, ylim=(0, None))
+        ax.set(xscale="log", xlabel="k, masks averaged", title=label, ylim=(0, None))
         ax.xaxis.set_major_formatter("{x:g}")
     axes[0].legend()
     return figure
@@ -569,12 +595,12 @@ def mean_and_variance(
     axes[0].plot(grid, np.full_like(grid, x), color=ORANGE, label="theory")
     axes[0].plot(p, means, "o", color=BLUE, label="measured")
     axes[0].set(
-        xlabel="drop probability p", ylabel="mean of the output", ylim=(0, 2 * x)
+        xlabel="drop probability p", title="mean of the output", ylim=(0, 2 * x)
     )
     axes[0].legend()
     axes[1].plot(grid, x**2 * grid / (1 - grid), color=ORANGE)
     axes[1].plot(p, variances, "o", color=BLUE)
-    axes[1].set(xlabel="drop probability p", ylabel="variance of the output")
+    axes[1].set(xlabel="drop probability p", title="variance of the output")
     return figure
 
 
@@ -620,10 +646,12 @@ def running_moments(outputs: npt.ArrayLike, x: float, p: float) -> Figure:
     ):
         ax.axhline(expected, color=ORANGE, linestyle="--", label="theory")
         ax.plot(draws, seen, color=BLUE, linewidth=1.2, label="so far")
-        ax.set(xscale="log", xlabel="draws", ylabel=f"{name} of the output")
+        ax.set(xscale="log", xlabel="draws", title=f"{name} of the output")
     axes[0].set_ylim(0, 2 * x)
     axes[1].set_ylim(0, None)
-    axes[0].legend()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3
+    )
     return figure
 
 
@@ -646,10 +674,11 @@ def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
     --------
     >>> figure = gradient_errors({"right": 1e-9, "wrong": 0.5}, bound=1e-6)
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(errors) + 0.9))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(errors) + 0.9))
     values = np.array(list(errors.values()))
     colours = [BLUE if value <= bound else ORANGE for value in values]
-    ax.barh(list(errors), values, left=0, color=colours, height=0.6)
+    labels = [fill(label, 21) for label in errors]
+    ax.barh(labels, values, left=0, color=colours, height=0.6)
     ax.axvline(bound, color=GREY, linestyle="--", linewidth=1)
     ax.set_title("passes up to the dashed line", color=GREY)
     ax.set(
@@ -662,13 +691,17 @@ def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
 
 
 @_drawn
-def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
+def training_curves(
+    runs: Mapping[str, Sequence[History]], *, held_out: str = "validation"
+) -> Figure:
     """Draw train and validation loss over the epochs, mean and spread over the seeds.
 
     Parameters
     ----------
     runs : mapping of str to sequence of History
         Label, and one history a seed, all of one length.
+    held_out : str
+        What the chapter calls the set that the histories have as validation set.
 
     Returns
     -------
@@ -688,26 +721,32 @@ def training_curves(runs: Mapping[str, Sequence[History]]) -> Figure:
         losses = [[getattr(h, part) for h in histories] for part in parts]
         curves[label] = [(np.mean(v, axis=0), np.std(v, axis=0)) for v in losses]
     top = 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run)
-    return _losses(curves, top)
+    return _losses(curves, top, held_out)
 
 
 def _losses(
-    curves: Mapping[str, Sequence[tuple[npt.NDArray, npt.NDArray]]], top: float
+    curves: Mapping[str, Sequence[tuple[npt.NDArray, npt.NDArray]]],
+    top: float,
+    held_out: str = "validation",
 ) -> Figure:
-    """Mean and spread of the training loss, and of the validation loss up to `top`."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
+    """Mean and spread of the training loss, and of the held-out loss up to `top`."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
     for (label, losses), colour in zip(
         curves.items(), (ORANGE, BLUE, GREEN), strict=False
     ):
         for ax, (mean, spread) in zip(axes, losses, strict=True):
             epochs = np.arange(1, len(mean) + 1)
             _spread(ax, epochs, mean, spread, color=colour, label=label)
-    axes[0].set(
-        yscale="log", xlabel="epoch", ylabel="loss (nats)", title="training set"
+    axes[0].set(yscale="log", xlabel="epoch", title="training loss (nats)")
+    # A band may reach down to nothing, which would leave the lines no room.
+    axes[0].set_ylim(bottom=min(mean.min() for (mean, _), _ in curves.values()) / 1.5)
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    axes[1].set(xlabel="epoch", title=f"{held_out} loss (nats)", ylim=(0, top))
+    figure.legend(
+        *axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=3
     )
-    axes[1].set(xlabel="epoch", ylabel="loss (nats)", title="validation set")
-    axes[1].set_ylim(0, top)
-    axes[1].legend()
     return figure
 
 
@@ -799,27 +838,21 @@ def random_graph() -> Figure:
     >>> figure = random_graph()
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 2.5))
-    ax.set(xlim=(-0.6, 9.6), ylim=(-0.6, 3.1))
+    ax.set(xlim=(-0.7, 9.5), ylim=(-0.5, 3.2))
     ax.axis("off")
     nodes = {
         "rng": (0, 2, BLUE),
-        "uniform": (2.5, 2, GREY),
-        "next_rng": (5.2, 2, BLUE),
+        "uniform": (2.7, 2, GREY),
+        "next_rng": (6, 2, BLUE),
         "x": (0, 0, BLUE),
-        "≥ p": (4.1, 1, GREY),
+        "≥ p": (4.3, 1, GREY),
         "switch": (6.4, 0, GREY),
         "y": (9, 0, BLUE),
     }
-    room = {name: 9 + 2.6 * len(name) for name in nodes}  # points around the centre
-    for name, (x, y, colour) in nodes.items():
-        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour}
-        ax.text(x, y, name, ha="center", va="center", bbox=box, zorder=2)
-
-    def arrow(start: str, end: str, **style: Any) -> None:
-        look = {"arrowstyle": "-|>", "color": GREY, "shrinkA": room[start]}
-        look |= {"shrinkB": room[end]} | style
-        ax.annotate("", nodes[end][:2], nodes[start][:2], arrowprops=look, zorder=1)
-
+    boxes = {
+        name: _box(ax, x, y, name, edgecolor=colour)
+        for name, (x, y, colour) in nodes.items()
+    }
     for start, end in (
         ("rng", "uniform"),
         ("uniform", "next_rng"),
@@ -828,11 +861,28 @@ def random_graph() -> Figure:
         ("x", "switch"),
         ("switch", "y"),
     ):
-        arrow(start, end)
+        _arrow(ax, boxes[start], boxes[end])
     loop = {"linestyle": "--", "connectionstyle": "arc3,rad=0.35", "linewidth": 1.6}
-    arrow("next_rng", "rng", color=ORANGE, **loop)
-    ax.text(2.6, 2.95, "updates", color=ORANGE, ha="center", va="bottom")
+    _arrow(ax, boxes["next_rng"], boxes["rng"], color=ORANGE, **loop)
+    ax.text(3, 3.2, "updates", color=ORANGE, ha="center", va="bottom")
     return figure
+
+
+def _box(ax: Axes, x: float, y: float, name: str, **style: Any) -> Text:
+    look = {"boxstyle": "round,pad=0.4", "facecolor": "white"} | style
+    return ax.text(x, y, name, ha="center", va="center", bbox=look, zorder=2)
+
+
+def _arrow(ax: Axes, start: Text, end: Text, **style: Any) -> None:
+    """From the edge of one box to that of another; the boxes are drawn, and placed, first."""
+    look: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "color": GREY,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    look |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()} | style
+    ax.annotate("", end.get_position(), start.get_position(), arrowprops=look, zorder=3)
 
 
 @_drawn
@@ -854,7 +904,7 @@ def memory(survived: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike) -> Fi
     --------
     >>> figure = memory({"one mask": [0.5, 0.5], "a mask a step": [0.5, 0.3]}, [0.5, 0.25])
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
     steps = np.arange(1, len(np.asarray(expected)) + 1)
     for (label, shares), colour in zip(
         survived.items(), (BLUE, ORANGE, GREEN), strict=False
@@ -887,7 +937,7 @@ def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Fi
     >>> run = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.2, 3.8]}
     >>> figure = language_models({"a text": {"none": [run, run]}})
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False)
     for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
         for (label, runs), (colour, dashes) in zip(
             lines.items(), ((ORANGE, "-"), (GREEN, "-"), (BLUE, "--")), strict=False
@@ -899,7 +949,7 @@ def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Fi
         ax.set(title=title, xlabel="updates")
     axes[0, 0].set_ylabel("bits a character")
     ax.plot([], [], ":", color=GREY, label="training text")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -915,28 +965,23 @@ def layer_in_two_modes() -> Figure:
     --------
     >>> figure = layer_in_two_modes()
     """
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.9))
-    boxes = ("Linear", "ReLU", "Dropout", "Linear")
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.3))
     modes = {
-        "train()": ("draw a mask,\n0 or $h / (1 - p)$", ORANGE, "-"),
-        "eval()": ("hand it on:\n$h$", BLUE, "--"),
+        "train()": ("draw a mask: 0 or $h / (1 - p)$", ORANGE, "-"),
+        "eval()": ("hand it on: $h$", BLUE, "--"),
     }
     for ax, (mode, (text, colour, line)) in zip(axes, modes.items(), strict=True):
-        ax.set(xlim=(-1.1, 8.3), ylim=(-1.0, 0.6))
+        ax.set(xlim=(-0.8, 7.8), ylim=(-1, 1))
         ax.axis("off")
-        ax.text(-1.1, 0, mode, va="center", family="monospace", color=colour)
-        for place, name in enumerate(boxes):
-            x, mine = 1 + 2.2 * place, name == "Dropout"
-            look = {"boxstyle": "round,pad=0.45", "facecolor": "white"}
-            look |= {
-                "edgecolor": colour if mine else GREY,
-                "linestyle": line if mine else "-",
-            }
-            ax.text(x, 0, name, ha="center", va="center", bbox=look, zorder=2)
-            if place:
-                arrow = {"arrowstyle": "-|>", "color": GREY}
-                ax.annotate("", (x - 0.78, 0), (x - 1.42, 0), arrowprops=arrow)
-        ax.text(5.4, -0.45, text, ha="center", va="top", color=colour)
+        ax.text(-0.8, 0.6, mode, va="bottom", family="monospace", color=colour)
+        boxes = []
+        for x, name in ((0, "Linear"), (2.2, "ReLU"), (4.5, "Dropout"), (7, "Linear")):
+            own = {"edgecolor": colour, "linestyle": line}
+            look = own if name == "Dropout" else {"edgecolor": GREY, "linestyle": "-"}
+            boxes.append(_box(ax, x, 0, name, **look))
+        for start, end in pairwise(boxes):
+            _arrow(ax, start, end)
+        ax.text(4.5, -0.55, text, ha="center", va="top", color=colour)
     return figure
 
 
@@ -960,7 +1005,7 @@ def repeated_predictions(runs: Mapping[str, npt.ArrayLike], label: str) -> Figur
     >>> figure = repeated_predictions({"on": [[0.9, 0.2], [0.8, 0.6]]}, "probability")
     """
     figure, axes = plt.subplots(
-        1, len(runs), figsize=(WIDTH, 2.6), sharey=True, squeeze=False
+        1, len(runs), figsize=(WIDTH, 3), sharey=True, squeeze=False
     )
     for ax, (title, answers), colour in zip(
         axes[0], runs.items(), (ORANGE, BLUE, GREEN), strict=False
@@ -1039,7 +1084,7 @@ def paired_differences(
     >>> figure = paired_differences(gained, {"digits": (-0.3, 0.4)}, "accuracy gained (points)")
     """
     rows = np.arange(len(differences))
-    figure, ax = plt.subplots(figsize=(0.72 * WIDTH, 0.6 * len(rows) + 0.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.6 * len(rows) + 0.6))
     for row, (name, gained) in enumerate(differences.items()):
         values, (low, high) = np.asarray(gained), intervals[name]
         colour = BLUE if low <= 0 <= high else ORANGE
@@ -1048,8 +1093,9 @@ def paired_differences(
         ax.plot(values, heights, ".", color=GREY, alpha=0.5, markersize=4)
         ax.plot([low, high], [row, row], color=colour, linewidth=3)
         ax.plot(values.mean(), row, "D", color=colour, markersize=6)
-    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-    ax.set_yticks(rows - 0.42, list(differences), ha="left")
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the line
+    ax.set_yticks(rows - 0.42, list(differences), ha="left", bbox=ground)
     ax.tick_params(axis="y", length=0, pad=-4)
     ax.spines["left"].set_visible(False)
     ax.set(xlabel=label, ylim=(len(rows) - 0.6, -0.65))
@@ -1080,7 +1126,7 @@ def detection(
     audits = np.asarray(audits)
     share = np.asarray(caught) / audits
     errors = 2 * np.sqrt(share * (1 - share) / audits)
-    figure, ax = plt.subplots(figsize=(0.72 * WIDTH, 2.6))
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
     ax.errorbar(excesses, 100 * share, 100 * errors, fmt="o-", color=BLUE, capsize=3)
     ax.set(xlabel="drop probability too high by", ylabel="audits that fail (%)")
     ax.xaxis.set_major_locator(MaxNLocator(4))

@@ -107,7 +107,7 @@ def test_every_figure_says_what_it_shows(path):
         ("P(ten or fewer of 32) = 0.0251", "P(ten or fewer of 32) = 0.0251", True),
         ("P(ten or fewer of 32) = 0.0251", "P(ten or fewer of 32) = 0.0252", False),
         ("a generator moves on", "a generator stands still", False),
-        ("Figure size 1120x520", "Figure size 1120x521", False),
+        ("Figure size 1176x644", "Figure size 1176x645", False),
     ],
 )
 def test_nbval_compares_stored_outputs(tmp_path, old, new, passes):

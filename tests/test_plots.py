@@ -1,5 +1,7 @@
 """Figures: each is drawn by a doctest; here is what they promise beside their looks."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -21,6 +23,14 @@ def test_a_drawing_that_fails_leaves_nothing_open():
     assert plt.get_fignums() == []
 
 
+def test_feature_maps_share_a_scale_from_zero_or_symmetric_about_it():
+    one, two = np.ones((2, 4, 4)), np.zeros((2, 4, 4))
+    for first, lowest in ((one, 0), (-one, -1)):
+        figure = plots.feature_maps({"one": first, "two": two})
+        limits = {image.get_clim() for ax in figure.axes for image in ax.get_images()}
+        assert limits == {(lowest, 1)}
+
+
 def test_the_style_is_left_as_it_was():
     plt.rcdefaults()
     before = dict(plt.rcParams)
@@ -31,6 +41,13 @@ def test_the_style_is_left_as_it_was():
 def test_training_curves_need_a_validation_set():
     with pytest.raises(ValueError, match="no validation loss"):
         plots.training_curves({"without": [History([1, 0.1], [0, 1])]})
+
+
+def test_training_curves_say_what_set_was_held_out():
+    runs = {"a run": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]}
+    for named, shown in (({}, "validation"), ({"held_out": "test"}, "test")):
+        figure = plots.training_curves(runs, **named)
+        assert figure.axes[1].get_title() == f"{shown} loss (nats)"
 
 
 @pytest.mark.parametrize("colour", [plots.BLUE, plots.ORANGE, plots.GREEN, plots.GREY])
@@ -83,7 +100,9 @@ def test_layer_in_two_modes_marks_the_dropout_box_alone_in_the_colour_of_the_mod
         order = "Linear", "ReLU", "Dropout", "Linear"
         assert shown == [(name, *expected[name]) for name in order]
         assert note.get_position()[0] == boxes[2].get_position()[0]
-        assert len(ax.texts) - len(texts) == 3  # an arrow between each two boxes
+        arrows = [text.arrow_patch for text in ax.texts if not text.get_text()]
+        ends = [(arrow.patchA, arrow.patchB) for arrow in arrows]
+        assert ends == list(pairwise(box.get_bbox_patch() for box in boxes))
     masked, handed_on = (ax.texts[-1].get_text() for ax in figure.axes)
     assert "mask" in masked
     assert "mask" not in handed_on
