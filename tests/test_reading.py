@@ -97,6 +97,9 @@ def test_a_line_does_not_begin_with_the_full_stop_behind_a_formula(pages):
         for formula in page.select("article span.math"):
             behind = formula.next_sibling
             if isinstance(behind, str) and behind[0] in ".,;:?!)":
-                assert "unbroken" in formula.parent.get("class", []), (name, formula.text)
+                assert "unbroken" in formula.parent.get("class", []), (
+                    name,
+                    formula.text,
+                )
                 seen += 1
     assert seen > 50
