@@ -98,7 +98,7 @@ def opened(
     """
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     if noise is not None:
         listen(page, noise)
     page.goto(address)

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from browser import NAMES, chromium, find_chromium, serve
 from bs4 import BeautifulSoup
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[1]
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow, not wrong
 
 
 def build(folder, **published):
