@@ -278,17 +278,27 @@ def test_the_page_of_claims_lists_every_claim_of_every_chapter_where_it_stands(p
         _, chapter = pages[f"book/{file}"]
         lines, anchors = [], []
         for row in section.select("tbody tr"):
-            sentence, measured, bound = (cell.text for cell in row.select("th, td"))
-            lines.append(f"✓ {sentence} (measured {measured}; {bound})")
             address, anchor = urldefrag(row.a["href"])
             assert address == file
+            if heading := row.find("th", scope="rowgroup"):
+                group = chapter.find("section", id=anchor)
+                assert heading.text == next(group.h2.children), anchor
+                continue
+            sentence, measured, bound = (cell.text for cell in row.select("th, td"))
+            lines.append(f"✓ {sentence} (measured {measured}; {bound})")
             anchors.append(anchor)
             targets = chapter.find_all(id=anchor)
             assert [target.text for target in targets] == lines[-1:], (file, anchor)
+            stands_in = targets[0].find_parent(is_section_with_heading)
+            assert stands_in is group, (file, anchor)
         assert lines == stored, file
         assert anchors == [claim["id"] for claim in chapter.select(".claim")], file
         total += len(lines)
     assert f"{total} claims in {len(sections)} chapters." in ledger.text
+
+
+def is_section_with_heading(tag):
+    return tag.name == "section" and tag.find(re.compile("h[23]"), recursive=False)
 
 
 def executed_claims(path):
@@ -305,7 +315,11 @@ def test_tables_of_claims_say_what_their_cells_are(pages):
     for table in pages["book/claims.html"][1].select("table"):
         columns = [cell.text for cell in table.select("thead th[scope=col]")]
         assert columns == ["Claim", "Measured", "Bound"]
-        assert all(row.find("th", scope="row") for row in table.select("tbody tr"))
+        for group in table.select("tbody"):
+            heading, *rows = group.select("tr")
+            assert heading.find("th", scope="rowgroup")
+            assert rows
+            assert all(row.find("th", scope="row") for row in rows)
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 Each claim gets an id where it stands; the directive `claims` makes a table of each chapter's.
 """
 
+import html
 import re
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from docutils import nodes
@@ -22,11 +25,10 @@ TABLE = """
 <thead>
 <tr><th scope="col">Claim</th><th scope="col">Measured</th><th scope="col">Bound</th></tr>
 </thead>
-<tbody>
 {}
-</tbody>
 </table>
 """
+GROUP = '<tr><th scope="rowgroup" colspan="3"><a href="{}#{}">{}</a></th></tr>'
 ROW = '<tr><th scope="row"><a href="{}#{}">{}</a></th><td>{}</td><td>{}</td></tr>'
 
 
@@ -36,13 +38,20 @@ def read_last(app: Sphinx, env: BuildEnvironment, names: list[str]) -> None:
 
 
 def collect(app: Sphinx, page: nodes.document) -> None:
-    """Give each claim of a page its id; keep its sentence and its figures, which are HTML."""
+    """Give each claim of a page its id; keep its section, its sentence and figures, as HTML."""
     claims = app.env.metadata[app.env.docname]["claims"] = []
     for node in page.findall(nodes.raw):
         if claim := CLAIM.fullmatch(node.astext().strip()):
             anchor = f"claim-{len(claims) + 1}"
-            claims.append((anchor, *claim.groups()))
+            claims.append((section_of(node), (anchor, *claim.groups())))
             node[:] = [nodes.Text(claim[0].replace(">", f' id="{anchor}">', 1))]
+
+
+def section_of(node: nodes.Node) -> tuple[str, str]:
+    """The id and the title of the innermost section with a title that a node stands in."""
+    while not (isinstance(node, nodes.section) and isinstance(node[0], nodes.title)):
+        node = node.parent
+    return node["ids"][0], html.escape(node[0].astext())
 
 
 class Claims(SphinxDirective):
@@ -57,12 +66,20 @@ class Claims(SphinxDirective):
         count = nodes.strong("", f"{total} claims in {len(chapters)} chapters.")
         return [nodes.paragraph("", "", count), *chapters]
 
-    def chapter(self, name: str, claims: list[tuple[str, ...]]) -> nodes.section:
+    def chapter(self, name: str, claims: list[tuple[Any, Any]]) -> nodes.section:
         address = self.env.app.builder.get_relative_uri(self.env.docname, name)
         title = self.env.titles[name].astext()
         link = nodes.reference("", title, refuri=address, internal=True)
-        rows = "\n".join(ROW.format(address, *claim) for claim in claims)
-        table = nodes.raw("", TABLE.format(len(claims), rows), format="html")
+        groups = [
+            "\n".join(
+                ["<tbody>", GROUP.format(address, *section)]
+                + [ROW.format(address, *claim) for _, claim in rows]
+                + ["</tbody>"]
+            )
+            for section, rows in groupby(claims, key=itemgetter(0))
+        ]
+        text = TABLE.format(len(claims), "\n".join(groups))
+        table = nodes.raw("", text, format="html")
         heading = nodes.title("", "", link)
         return nodes.section("", heading, table, ids=[nodes.make_id(name)])
 
