@@ -86,6 +86,11 @@ def test_the_site_has_an_icon(pages):
             assert (path.parent / icon["href"]).read_text().startswith("<svg"), name
 
 
+def test_the_whole_site_takes_at_most_25_megabytes(site):
+    sizes = {path: path.stat().st_size for path in site.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= 25e6, sorted(sizes, key=sizes.get)[-20:]
+
+
 def test_icons_on_the_pages_have_their_letter_in_the_font(pages, site):
     """The theme's fonts are cut down to the icons that are shown."""
     from fontTools.ttLib import TTFont
