@@ -417,8 +417,9 @@ def scalings(sums: Mapping[str, tuple[npt.ArrayLike, float]]) -> Figure:
         ax.axvline(float(training.mean()), color=ORANGE, linewidth=4, label="its mean")
         ax.axvline(test, color=BLACK, linestyle="--", label="at test time")
         ax.set_title(title)
-        ax.set_yticks([])
+        ax.yaxis.set_major_locator(MaxNLocator(2))
     ax.set_xlabel("weighted sum of the hidden units")
+    figure.supylabel("share of masks", fontsize="medium")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 

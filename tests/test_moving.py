@@ -358,6 +358,12 @@ def test_the_bars_are_all_masks_and_the_lines_stand_at_mean_and_test(opened):
     shown = values(figure)
     rows = figure.locator(".moving-picture svg svg")
     expect(rows).to_have_count(3)
+    expect(figure.get_by_text("share of masks", exact=True)).to_have_count(1)
+    ticks = figure.locator(".moving-picture text.end").evaluate_all(
+        "all => all.map(t => [+t.textContent, +t.getAttribute('y')])"
+    )
+    zero, *_, last = np.array(ticks[: len(ticks) // 3])
+    whole = (zero[1] - last[1]) / (last[0] - zero[0])  # the height of all masks
     for row, name in enumerate(
         ("no scaling", "scaled at test time", "inverted dropout")
     ):
@@ -371,6 +377,7 @@ def test_the_bars_are_all_masks_and_the_lines_stand_at_mean_and_test(opened):
         mean = shown[f"{name}: mean in training"]
         assert (at * tall).sum() / tall.sum() == pytest.approx(mean, abs=0.05)
         assert tall.max() <= height
+        assert tall.sum() == pytest.approx(whole)
         for line, value in (("mean", mean), ("test", shown[f"{name}: at test time"])):
             (x,) = re.match(
                 r"M([\d.]+) ", area.locator(f".{line}").get_attribute("d")

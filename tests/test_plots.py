@@ -229,6 +229,8 @@ def test_scalings_draw_every_mask_the_mean_and_the_value_at_test_time():
         assert (mean, at_test) == (pytest.approx(np.mean(training)), test)
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sorted(shown) == ["at test time", "its mean", "training"]
+    assert figure.get_supylabel() == "share of masks"
+    assert len(figure.axes[0].get_yticks()) >= 2
 
 
 def test_running_moments_are_those_of_the_draws_so_far():

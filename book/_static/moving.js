@@ -153,6 +153,7 @@
       draw(svg, "text", at, `${tick}`);
     }
     if (x.label) draw(svg, "text", { x: x0 + w / 2, y: y0 + h + 36, class: "middle" }, x.label);
+    if (y.label) draw(svg, "text", { x: left, y: top + 14 }, y.label);
     const inside = { x: x0, y: y0, width: w, height: h, "aria-hidden": "true" };
     const area = draw(svg, "svg", inside);
     const course = (points) =>
@@ -321,7 +322,9 @@
     function row({ name, mean, test, shares: found }, box, top) {
       const x = { from: -4, to: 28, ticks: [0, 5, 10, 15, 20, 25] };
       x.label = name === "inverted dropout" ? "weighted sum of the hidden units" : "";
-      const { area, atX, atY, line } = axes(part.svg, box, name, x, { from: 0, to: top });
+      const y = { from: 0, to: top, ticks: steps(top) };
+      y.label = name === "no scaling" ? "share of masks" : "";
+      const { area, atX, atY, line } = axes(part.svg, box, name, x, y);
       for (const [left, share] of found) {
         const size = { width: atX(bin) - atX(0), height: atY(0) - atY(share) };
         draw(area, "rect", { x: atX(left * bin), y: atY(share), ...size, class: "bar" });
