@@ -650,7 +650,7 @@ def audit(
     -------
     AuditReport
         An implementation that raises, returns something else than an array, or takes longer
-        than 20 seconds for a check fails that check; nothing is raised.
+        than a minute for a check fails that check; nothing is raised.
 
     Raises
     ------
