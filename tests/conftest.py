@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow, not wrong
 
 
-def build(folder, **published):
-    """Build the HTML from the stored outputs, without executing them; return its folder."""
+def build(folder, builder="html", **published):
+    """Build the book from the stored outputs, without executing them; return its folder."""
     environment = os.environ | {"BOOK_URL": "", "GITHUB_REPOSITORY": ""} | published
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
@@ -27,7 +27,7 @@ def build(folder, **published):
     program = Path(sys.executable).with_name("jupyter-book")
     command = [program, "build", ROOT, "-q", "-W", "-n", "--keep-going"]
     command += ["--config", folder / "_config.yml", "--toc", "_toc.yml"]
-    command += ["--path-output", folder]
+    command += ["--path-output", folder, "--builder", builder]
     done = subprocess.run(
         list(map(str, command)),
         cwd=ROOT,
@@ -37,7 +37,7 @@ def build(folder, **published):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "_build" / "html"
+    return folder / "_build" / builder
 
 
 @pytest.fixture(scope="session")

@@ -160,3 +160,28 @@ def test_the_workflow_runs_the_two_commands_of_the_readme():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == f">={python}"
     assert "schedule" in workflow[True]  # YAML 1.1 reads "on" so
+
+
+def test_on_the_page_that_is_printed_every_link_leads_to_its_own_place(tmp_path):
+    path = build(tmp_path, builder="singlehtml") / "book" / "index.html"
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    links = [link["href"] for link in page.select("a[href]")]
+    outside = [link for link in links if not link.startswith(("#", "http"))]
+    assert outside == []
+    places = {tag["id"] for tag in page.select("[id]")}
+    inside = {link[1:] for link in links if link[0] == "#"} - {""}
+    assert len(inside) > 400
+    assert inside - places == set()
+    claims = page.select(".ledger [scope=row] a")
+    assert len(claims) == len(page.select(".claim"))
+    for link in claims:
+        (claim,) = page.find_all(id=link["href"][1:])
+        assert claim.text.startswith(f"✓ {link.text} (measured")
+    for link in page.select(".ledger [scope=rowgroup] a"):
+        (section,) = page.find_all(id=link["href"][1:])
+        assert section.find(re.compile("^h[1-6]$")).text == f"{link.text}#"
+    cited = page.select(".bibtex-citation a")
+    assert cited
+    for link in cited:
+        (source,) = page.find_all(id=link["href"][1:])
+        assert source.p.text.split()[:8] == link["title"].split()[:8]
