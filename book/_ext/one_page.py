@@ -16,7 +16,7 @@ from sphinx.builders.singlehtml import SingleFileHTMLBuilder
 
 START = re.compile(r'(?=<span id="document-([^"]+)">)')
 ID = re.compile(r' id="([^"]+)"')
-LINK = re.compile(r' (id|href|for|aria-\w+)="(#?)(?:document-([^"#]+)#)?([^"#]+)"')
+LINK = re.compile(r' (id|href)="(#?)(?:document-([^"#]+)#)?([^"#]+)"')
 
 
 class OnePage(SingleFileHTMLBuilder):
