@@ -3,6 +3,7 @@
 import html
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _MISSING: Any = object()  # None is a value that may be claimed
@@ -78,7 +79,8 @@ def claim(
         holds = measured == bound and not _has_nan(measured)
     if not holds:
         raise AssertionError(f"{sentence} ({_figures(measured, kind, bound, repr)})")
-    _show(sentence, _figures(measured, kind, bound, _short))
+    digits = 15 if kind == "equals" else 5
+    _show(sentence, _figures(measured, kind, bound, partial(_short, digits=digits)))
 
 
 def _has_nan(value: Any) -> bool:
@@ -102,8 +104,8 @@ def _plain(value: Any) -> Any:
     return value.item() if is_scalar else value
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _short(value: Any, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _show(sentence: str, figures: str) -> None:

@@ -21,7 +21,7 @@ HOLDS = [
     (7, {"equals": 7}, "measured 7; exactly 7"),
     (0, {"equals": False}, "measured 0; exactly False"),
     ("relu", {"equals": "relu"}, "measured relu; exactly relu"),
-    (0.123456, {"at_most": 0.25}, "measured 0.1235; at most 0.25"),
+    (0.123456, {"at_most": 0.25}, "measured 0.12346; at most 0.25"),
     (
         np.float32(0.5),
         {"between": (np.float64(0.25), 1)},
@@ -30,6 +30,8 @@ HOLDS = [
     (np.float64(1e-9), {"at_most": 1e-6}, "measured 1e-09; at most 1e-06"),
     (np.array(0.5), {"at_least": 0.5}, "measured 0.5; at least 0.5"),
     (np.float64(3), {"equals": 3}, "measured 3; exactly 3"),
+    (1.0078125, {"equals": 1.0078125}, "measured 1.0078125; exactly 1.0078125"),
+    (1, {"between": (0.9975, 1.0025)}, "measured 1; between 0.9975 and 1.0025"),
     (np.int64(123456), {"equals": 123456}, "measured 123456; exactly 123456"),
     (np.bool_(True), {"equals": True}, "measured True; exactly True"),
     (np.dtype("f4"), {"equals": np.float32}, "measured float32; exactly "),

@@ -294,7 +294,7 @@ def test_the_page_of_claims_lists_every_claim_of_every_chapter_where_it_stands(p
         assert lines == stored, file
         assert anchors == [claim["id"] for claim in chapter.select(".claim")], file
         total += len(lines)
-    assert f"{total} claims in {len(sections)} chapters." in ledger.text
+    assert f"{total} claims on {len(sections)} pages." in ledger.text
 
 
 HEADING = re.compile("^h[1-6]$")

@@ -19,6 +19,7 @@ CLAIM = re.compile(  # as companion.claims writes it
     r'<div class="claim">✓ (.*) <span class="claim-figures">'
     r"\(measured (.*); ((?:at most|at least|between|exactly) .*)\)</span></div>"
 )
+NUMBER = re.compile(r"\d*\.?\d*e?-\d[\w.]*")  # with a hyphen, where a line would break
 TABLE = """
 <table class="table ledger">
 <caption>{} claims</caption>
@@ -41,7 +42,8 @@ def collect(app: Sphinx, page: nodes.document) -> None:
     """Give each claim of a page its id; keep its section, its sentence and figures, as HTML."""
     claims = app.env.metadata[app.env.docname]["claims"] = []
     for node in page.findall(nodes.raw):
-        if claim := CLAIM.fullmatch(node.astext().strip()):
+        text = NUMBER.sub(r'<span class="unbroken">\g<0></span>', node.astext())
+        if claim := CLAIM.fullmatch(text.strip()):
             anchor = f"claim-{len(claims) + 1}"
             claims.append((section_of(node), (anchor, *claim.groups())))
             node[:] = [nodes.Text(claim[0].replace(">", f' id="{anchor}">', 1))]
@@ -63,7 +65,7 @@ class Claims(SphinxDirective):
         claims = {name: self.env.metadata[name].get("claims", []) for name in in_order}
         chapters = [self.chapter(name, rows) for name, rows in claims.items() if rows]
         total = sum(map(len, claims.values()))
-        count = nodes.strong("", f"{total} claims in {len(chapters)} chapters.")
+        count = nodes.strong("", f"{total} claims on {len(chapters)} pages.")
         return [nodes.paragraph("", "", count), *chapters]
 
     def chapter(self, name: str, claims: list[tuple[Any, Any]]) -> nodes.section:
