@@ -314,6 +314,16 @@ def executed_claims(path):
     return [line for line in lines if line.startswith("✓")]
 
 
+def test_no_number_of_a_claim_breaks_at_its_hyphen(pages):
+    seen = 0
+    for cell in pages["book/claims.html"][1].select("td"):
+        kept = "".join(span.text for span in cell.select(".unbroken"))
+        hyphens = len(re.findall(r"-\d", cell.text))
+        assert len(re.findall(r"-\d", kept)) == hyphens, cell.text
+        seen += hyphens
+    assert seen > 30
+
+
 def test_tables_of_claims_say_what_their_cells_are(pages):
     for table in pages["book/claims.html"][1].select("table"):
         columns = [cell.text for cell in table.select("thead th[scope=col]")]
