@@ -1,29 +1,102 @@
-"""A claim in a chapter: its sentence, the measured value, and the bound it must keep."""
+"""The check behind a sentence of a chapter: its name, what was measured, the bound it keeps."""
 
 import html
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 _MISSING: Any = object()  # None is a value that may be claimed
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Results of an experiment that ran before the chapter did, and where they come from.
+
+    Parameters
+    ----------
+    what : str
+        What was run, in a few words.
+    date : str
+        When, as year-month-day.
+    minutes : float
+        How long its runs took, one after the other.
+    versions : dict of str to str
+        Of Python and of each package that matters.
+    settings : dict
+    runs : list of dict
+        One run each, with the key that names it.
+
+    Examples
+    --------
+    >>> print(Stored("two networks", "2026-11-28", 3.2, {"numpy": "2.4.6"}, {}, [{}, {}]))
+    two networks: 2 runs, 3 minutes, on 2026-11-28, with numpy 2.4.6
+    """
+
+    what: str
+    date: str
+    minutes: float
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    runs: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        versions = ", ".join(map(" ".join, self.versions.items()))
+        time = f"{self.minutes:.0f} minutes" if self.minutes >= 1.5 else "a minute"
+        return f"{self.what}: {len(self.runs)} runs, {time}, on {self.date}, with {versions}"
+
+
+def stored(path: str | PathLike[str]) -> Stored:
+    """Read the results that a program of ``reproduce/`` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A JSON file with the fields of `Stored` and, maybe, others.
+
+    Returns
+    -------
+    Stored
+
+    Raises
+    ------
+    KeyError
+        If a field is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> fields = {"what": "a toy", "date": "2026-11-28", "minutes": 1, "versions": {}}
+    >>> with tempfile.NamedTemporaryFile("w+", suffix=".json") as file:
+    ...     json.dump(fields | {"settings": {"p": 0.5}, "runs": []}, file)
+    ...     file.flush()
+    ...     stored(file.name).settings
+    {'p': 0.5}
+    """
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Stored(**{name: content[name] for name in Stored.__dataclass_fields__})
+
+
 def claim(
-    sentence: str,
+    name: str,
     measured: Any,
     *,
     at_most: Any = _MISSING,
     at_least: Any = _MISSING,
     between: Any = _MISSING,
     equals: Any = _MISSING,
+    stored: object = None,
 ) -> None:
-    """Check a sentence against its measured value, and show that it was checked.
+    """Check a sentence of the text against its measured value, and show that it was checked.
 
     Parameters
     ----------
-    sentence : str
-        What is claimed, in words.
+    name : str
+        Of the check: the sentence in the text is a link to it, ``[Half survive](#check-name)``.
     measured : number, or anything comparable for `equals`
         The value that decides. NaN fails every claim.
     at_most, at_least : float
@@ -32,27 +105,29 @@ def claim(
         Inclusive lower and upper bound.
     equals : object
         The exact value; for floats prefer a bound.
+    stored : Stored, optional
+        Where the measured value comes from, if not from this run.
 
     Raises
     ------
     AssertionError
-        If the bound is broken; it quotes the sentence, the value and the bound.
+        If the bound is broken; it quotes the name, the value and the bound.
     TypeError
         If not exactly one bound is given, or `measured` is an array.
 
     Notes
     -----
-    In a notebook a claim that holds shows one line with a check mark and the figures; elsewhere
-    it prints the same line.
+    In a notebook a claim that holds shows one line with a check mark and the figures, to which
+    the sentence leads; elsewhere it prints the same line.
 
     Examples
     --------
-    >>> claim("half of the units survive", 0.498, between=(0.49, 0.51))
-    ✓ half of the units survive (measured 0.498; between 0.49 and 0.51)
-    >>> claim("nothing leaks", float("nan"), at_most=1e-6)
+    >>> claim("half-survive", 0.498, between=(0.49, 0.51))
+    ✓ half-survive (measured 0.498; between 0.49 and 0.51)
+    >>> claim("nothing-leaks", float("nan"), at_most=1e-6)
     Traceback (most recent call last):
         ...
-    AssertionError: nothing leaks (measured nan; at most 1e-06)
+    AssertionError: nothing-leaks (measured nan; at most 1e-06)
     """
     bounds = {
         "at_most": at_most,
@@ -60,7 +135,7 @@ def claim(
         "between": between,
         "equals": equals,
     }
-    given = [name for name, bound in bounds.items() if bound is not _MISSING]
+    given = [kind for kind, bound in bounds.items() if bound is not _MISSING]
     if len(given) != 1:
         raise TypeError(
             "give exactly one of at_most, at_least, between and equals; "
@@ -78,9 +153,10 @@ def claim(
     else:
         holds = measured == bound and not _has_nan(measured)
     if not holds:
-        raise AssertionError(f"{sentence} ({_figures(measured, kind, bound, repr)})")
+        raise AssertionError(f"{name} ({_figures(measured, kind, bound, repr)})")
     digits = 15 if kind == "equals" else 5
-    _show(sentence, _figures(measured, kind, bound, partial(_short, digits=digits)))
+    figures = _figures(measured, kind, bound, partial(_short, digits=digits))
+    _show(name, figures, "" if stored is None else str(stored))
 
 
 def _has_nan(value: Any) -> bool:
@@ -108,14 +184,17 @@ def _short(value: Any, digits: int) -> str:
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def _show(sentence: str, figures: str) -> None:
-    line = f"✓ {sentence} ({figures})"
+def _show(name: str, figures: str, stored: str) -> None:
+    line = f"✓ {name} ({figures})" + (f" stored: {stored}" if stored else "")
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:
         print(line)
         return
+    name, figures, stored = map(html.escape, (name, figures, stored))
     markup = (
-        f'<div class="claim">✓ {html.escape(sentence)} '
-        f'<span class="claim-figures">({html.escape(figures)})</span></div>'
+        f'<div class="claim" id="check-{name}">✓ {name} '
+        f'<span class="claim-figures">({figures})</span>'
+        + (f' <span class="claim-stored">stored: {stored}</span>' if stored else "")
+        + "</div>"
     )
     ipython.display.display({"text/plain": line, "text/html": markup}, raw=True)

@@ -17,6 +17,7 @@ from companion.audit import audit
 from companion.masks import bernoulli_mask
 
 RESULTS = Path(__file__).with_suffix(".json")
+WHAT = "blocks of 20 audits of one layer"
 OFF_BY = (0.0004, 0.0006, 0.0008, 0.001, 0.0012, 0.0016)
 SETTINGS: dict[str, Any] = {"p": 0.5, "shape": [64, 256], "audits": 20}
 
@@ -60,7 +61,7 @@ def wanted_runs() -> list[Run]:
 
 
 def main() -> None:
-    run_missing(RESULTS, wanted_runs(), run, SETTINGS, ("numpy", "scipy"))
+    run_missing(RESULTS, WHAT, wanted_runs(), run, SETTINGS, ("numpy", "scipy"))
 
 
 if __name__ == "__main__":

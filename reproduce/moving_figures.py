@@ -16,6 +16,7 @@ from companion import data
 from companion.network import MLP
 
 RESULTS = Path(__file__).with_suffix(".json")
+WHAT = "what the moving figures draw"
 SETTINGS: dict[str, Any] = {
     "network": {
         "input": [1.0, 0.5],
@@ -85,7 +86,7 @@ def wanted_runs() -> list[Run]:
 
 
 def main() -> None:
-    run_missing(RESULTS, wanted_runs(), run, SETTINGS, ("numpy",))
+    run_missing(RESULTS, WHAT, wanted_runs(), run, SETTINGS, ("numpy",))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import companion.nn
 from companion import data, training
 
 RESULTS = Path(__file__).with_suffix(".json")
+WHAT = "the networks of two tutorials trained on MNIST and Fashion-MNIST"
 SEEDS = range(3)
 MORE_SEEDS = range(10)  # where three settled nothing
 SETTINGS: dict[str, Any] = {
@@ -126,7 +127,7 @@ def main() -> None:
     ) in SETTINGS.values():  # says what is missing before anything is started
         data.load(settings["data"], split="test")
     packages = ("numpy", "torch", "sklearn")
-    run_missing(RESULTS, wanted_runs(), run, SETTINGS, packages)
+    run_missing(RESULTS, WHAT, wanted_runs(), run, SETTINGS, packages)
 
 
 if __name__ == "__main__":

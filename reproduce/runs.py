@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ Run = dict[str, Any]
 
 def run_missing(
     results: Path,
+    what: str,
     wanted: Sequence[Run],
     run: Callable[..., Run],
     settings: dict[str, Any],
@@ -24,8 +26,9 @@ def run_missing(
 ) -> None:
     """Call ``run(**key)`` for each wanted key that is not in `results` yet, and save each.
 
-    A key says which run it is; what `run` measured is stored beside it. A run that fails does
-    not stop the others: its error is raised when they are done.
+    A key says which run it is; what `run` measured and how many seconds it took is stored
+    beside it, and `what` was run, in a few words, above all. A run that fails does not stop the
+    others: its error is raised when they are done.
     """
     stored = json.loads(results.read_text()) if results.exists() else {"runs": []}
     runs, errors = stored["runs"], []
@@ -37,16 +40,22 @@ def run_missing(
     missing = [key for key in wanted if not any(_is(key, r) for r in runs)]
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(run, **key): key for key in missing}
+        jobs = {pool.submit(_timed, run, key): key for key in missing}
         for job in tqdm(as_completed(jobs), total=len(jobs), unit="run", desc="runs"):
             if error := job.exception():
                 errors.append(error)
                 continue
             runs.append(jobs[job] | job.result())
             in_order = [r for key in wanted for r in runs if _is(key, r)]
-            save(results, in_order, settings, packages)
+            save(results, what, in_order, settings, packages)
     if errors:
         raise errors[0]
+
+
+def _timed(run: Callable[..., Run], key: Run) -> Run:
+    start = time.perf_counter()
+    measured = run(**key)
+    return measured | {"seconds": round(time.perf_counter() - start, 1)}
 
 
 def _is(key: Run, run: Run) -> bool:
@@ -54,13 +63,19 @@ def _is(key: Run, run: Run) -> bool:
 
 
 def save(
-    results: Path, runs: list[Run], settings: dict[str, Any], packages: Sequence[str]
+    results: Path,
+    what: str,
+    runs: list[Run],
+    settings: dict[str, Any],
+    packages: Sequence[str],
 ) -> None:
     """Write all results, or leave the file as it was."""
     versions = {"python": platform.python_version()}
     versions |= {name: __import__(name).__version__ for name in packages}
     content = {
+        "what": what,
         "command": "make reproduce",
+        "minutes": round(sum(run.get("seconds", 0) for run in runs) / 60, 1),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions,
         "settings": settings,

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from companion.estimators import MLPDropoutClassifier
 
 RESULTS = Path(__file__).with_suffix(".json")
+WHAT = "scikit-learn's networks, tuned, on three tables"
 REPEATS = range(6)
 DATA = ("digits", "breast_cancer", "wine")
 MODELS = ("neither", "dropout 0.5", "tuned alpha", "tuned dropout")
@@ -84,7 +85,7 @@ def wanted_runs() -> list[Run]:
 
 
 def main() -> None:
-    run_missing(RESULTS, wanted_runs(), run, SETTINGS, ("numpy", "sklearn"))
+    run_missing(RESULTS, WHAT, wanted_runs(), run, SETTINGS, ("numpy", "sklearn"))
 
 
 if __name__ == "__main__":

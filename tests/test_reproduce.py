@@ -79,13 +79,14 @@ def test_results_are_what_the_program_would_write_now(program, monkeypatch):
     monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
     monkeypatch.setattr(program.data, "load", lambda name, split="all": "")
     program.main()
-    ((results, wanted, run, settings, packages),) = asked
+    ((results, what, wanted, run, settings, packages),) = asked
     assert results == ROOT / "reproduce" / f"{program.__name__}.json"
     assert run is program.run
     content = stored(program)
     keys = [{name: run[name] for name in wanted[0]} for run in content["runs"]]
     assert sorted(keys, key=str) == sorted(wanted, key=str)
     assert content["settings"] == settings == program.SETTINGS
+    assert content["what"] == what == program.WHAT
     assert content["command"] == "make reproduce"
     assert content["date"] >= "2025"
     assert content["versions"].keys() == {"python", *packages}
@@ -209,7 +210,6 @@ def test_a_recurrent_run_trains_and_measures_in_turn(recurrent, monkeypatch):
         calls.clear()
         recurrent.model.cache_clear()
         result = recurrent.run("a tenth", dropout, seed=2)
-        assert result.pop("seconds") >= 0
         assert result == {
             "p": p,
             "update": [600, 1200, 1800, 2400, 3000],
@@ -428,8 +428,14 @@ def test_each_missing_run_is_run_once_with_one_thread_and_stored(
     wanted = [{"name": name, "seed": seed} for name in "ba" for seed in range(2)]
     results = tmp_path / "results.json"
     old = {**wanted[2], "note": "stored before"}
-    runs.save(results, [old, {"name": "no longer wanted", "seed": 0}], {"size": 3}, ())
-    runs.run_missing(results, wanted, experiment.run, {"size": 3}, ["numpy"])
+    runs.save(
+        results,
+        "a toy",
+        [old, {"name": "no longer wanted", "seed": 0}],
+        {"size": 3},
+        (),
+    )
+    runs.run_missing(results, "a toy", wanted, experiment.run, {"size": 3}, ["numpy"])
     content = json.loads(results.read_text())
     assert content["settings"] == {"size": 3}
     assert content["versions"]["numpy"] == np.__version__
@@ -447,13 +453,13 @@ def test_a_program_that_is_interrupted_keeps_what_is_done_and_goes_on_there(
     names = ("first", "second", "fails")
     wanted = [{"name": name, "seed": 0} for name in names]
     results = tmp_path / "results.json"
-    runs.save(results, [], {}, ())
+    runs.save(results, "a toy", [], {}, ())
     with pytest.raises(RuntimeError, match="not today"):
-        runs.run_missing(results, wanted, experiment.run, {}, [])
+        runs.run_missing(results, "a toy", wanted, experiment.run, {}, [])
     assert keys_of(results) == wanted[:2]
     (tmp_path / "mended").touch()
     (tmp_path / "log").unlink()
-    runs.run_missing(results, wanted, experiment.run, {}, [])
+    runs.run_missing(results, "a toy", wanted, experiment.run, {}, [])
     assert ran(tmp_path) == ["fails 0"]
     assert keys_of(results) == wanted
 
@@ -461,18 +467,23 @@ def test_a_program_that_is_interrupted_keeps_what_is_done_and_goes_on_there(
 def test_a_run_that_fails_at_once_costs_no_other_run(runs, experiment, tmp_path):
     wanted = [{"name": name, "seed": 0} for name in ("fails", "a", "b", "slow")]
     results = tmp_path / "results.json"
-    runs.save(results, [], {}, ())
+    runs.save(results, "a toy", [], {}, ())
     with pytest.raises(RuntimeError, match="not today"):
-        runs.run_missing(results, wanted, experiment.run, {}, [])
+        runs.run_missing(results, "a toy", wanted, experiment.run, {}, [])
     assert keys_of(results) == wanted[1:]
 
 
 def test_results_of_other_settings_are_not_added_to(runs, experiment, tmp_path):
     results = tmp_path / "results.json"
-    runs.save(results, [{"name": "a", "seed": 0}], {"size": 2}, ())
+    runs.save(results, "a toy", [{"name": "a", "seed": 0}], {"size": 2}, ())
     with pytest.raises(ValueError, match=r"(?s)'size': 2.*'size': 3.*Delete it"):
         runs.run_missing(
-            results, [{"name": "b", "seed": 0}], experiment.run, {"size": 3}, []
+            results,
+            "a toy",
+            [{"name": "b", "seed": 0}],
+            experiment.run,
+            {"size": 3},
+            [],
         )
     assert keys_of(results) == [{"name": "a", "seed": 0}]
 
@@ -480,9 +491,9 @@ def test_results_of_other_settings_are_not_added_to(runs, experiment, tmp_path):
 def test_a_run_is_missing_unless_all_of_its_key_is_stored(runs, experiment, tmp_path):
     results = tmp_path / "results.json"
     near = [{"name": "a", "seed": 1}, {"name": "b", "seed": 0}]
-    runs.save(results, near, {}, ())
+    runs.save(results, "a toy", near, {}, ())
     wanted = [{"name": "a", "seed": 0}]
-    runs.run_missing(results, wanted, experiment.run, {}, [])
+    runs.run_missing(results, "a toy", wanted, experiment.run, {}, [])
     assert ran(tmp_path) == ["a 0"]
     assert keys_of(results) == wanted
 
@@ -490,7 +501,7 @@ def test_a_run_is_missing_unless_all_of_its_key_is_stored(runs, experiment, tmp_
 def test_results_are_replaced_in_one_go(runs, tmp_path):
     results = tmp_path / "results.json"
     run = {"text": "all", "dropout": "none", "seed": 0}
-    runs.save(results, [run], {"size": 3}, ["numpy", "torch"])
+    runs.save(results, "a toy", [run], {"size": 3}, ["numpy", "torch"])
     content = json.loads(results.read_text())
     assert content["runs"] == [run]
     assert content["settings"] == {"size": 3}
@@ -500,13 +511,13 @@ def test_results_are_replaced_in_one_go(runs, tmp_path):
     assert content["versions"]["torch"] == torch.__version__
     assert list(tmp_path.iterdir()) == [results]
     with pytest.raises(TypeError):
-        runs.save(results, [{"held_out": {1.5}}], {}, ())
+        runs.save(results, "a toy", [{"held_out": {1.5}}], {}, ())
     assert json.loads(results.read_text()) == content
 
 
 def test_results_stay_whole_if_writing_stops_halfway(runs, tmp_path, monkeypatch):
     results = tmp_path / "results.json"
-    runs.save(results, [{"seed": 0}], {}, ())
+    runs.save(results, "a toy", [{"seed": 0}], {}, ())
     before, write = results.read_text(), Path.write_text
 
     def stop(path, text):
@@ -515,7 +526,7 @@ def test_results_stay_whole_if_writing_stops_halfway(runs, tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "write_text", stop)
     with pytest.raises(OSError, match="full"):
-        runs.save(results, [{"seed": 0}, {"seed": 1}], {}, ())
+        runs.save(results, "a toy", [{"seed": 0}, {"seed": 1}], {}, ())
     assert results.read_text() == before
 
 
@@ -525,10 +536,11 @@ def runs_and_settings(request, load, monkeypatch):
     program, asked = load(request.param), []
     monkeypatch.setattr(program, "run_missing", lambda *args: asked.append(args))
     program.main()
-    ((results, wanted, run, settings, packages),) = asked
+    ((results, what, wanted, run, settings, packages),) = asked
     content = stored(program)
     assert (results, run) == (program.RESULTS, program.run)
     assert [{name: r[name] for name in wanted[0]} for r in content["runs"]] == wanted
+    assert content["what"] == what == program.WHAT
     assert content["settings"] == settings
     assert content["versions"].keys() == {"python", *packages}
     return content["runs"], settings

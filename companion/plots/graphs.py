@@ -1,0 +1,179 @@
+"""Graphs of computations, and networks that read sequences."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+from companion.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDTH,
+    band,
+    coloured,
+    drawn,
+)
+
+
+@drawn
+def random_graph() -> Figure:
+    """Draw the graph of a layer that draws, and the update that closes its loop.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = random_graph()
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.5))
+    ax.set(xlim=(-0.7, 9.5), ylim=(-0.5, 3.2))
+    ax.axis("off")
+    nodes = {
+        "rng": (0, 2, BLUE),
+        "uniform": (2.7, 2, GREY),
+        "next_rng": (6, 2, BLUE),
+        "x": (0, 0, BLUE),
+        "≥ p": (4.3, 1, GREY),
+        "switch": (6.4, 0, GREY),
+        "y": (9, 0, BLUE),
+    }
+    boxes = {
+        name: _box(ax, x, y, name, edgecolor=colour)
+        for name, (x, y, colour) in nodes.items()
+    }
+    for start, end in (
+        ("rng", "uniform"),
+        ("uniform", "next_rng"),
+        ("uniform", "≥ p"),
+        ("≥ p", "switch"),
+        ("x", "switch"),
+        ("switch", "y"),
+    ):
+        _arrow(ax, boxes[start], boxes[end])
+    loop = {"linestyle": "--", "connectionstyle": "arc3,rad=0.35", "linewidth": 1.6}
+    _arrow(ax, boxes["next_rng"], boxes["rng"], color=ORANGE, **loop)
+    ax.text(3, 3.2, "updates", color=ORANGE, ha="center", va="bottom")
+    return figure
+
+
+def _box(ax: Axes, x: float, y: float, name: str, **style: Any) -> Text:
+    look = {"boxstyle": "round,pad=0.4", "facecolor": "white"} | style
+    return ax.text(x, y, name, ha="center", va="center", bbox=look, zorder=2)
+
+
+def _arrow(ax: Axes, start: Text, end: Text, **style: Any) -> None:
+    """From the edge of one box to that of another; the boxes are drawn, and placed, first."""
+    look: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "color": GREY,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    look |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()} | style
+    ax.annotate("", end.get_position(), start.get_position(), arrowprops=look, zorder=3)
+
+
+@drawn
+def memory(survived: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike) -> Figure:
+    """Draw what share of the units has never been dropped, step after step.
+
+    Parameters
+    ----------
+    survived : mapping of str to array_like, shape (steps,)
+        Label, and the share after each step.
+    expected : array_like, shape (steps,)
+        The share that theory gives for a fresh mask at every step.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = memory({"one mask": [0.5, 0.5], "a mask a step": [0.5, 0.3]}, [0.5, 0.25])
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    steps = np.arange(1, len(np.asarray(expected)) + 1)
+    for label, shares, colour in coloured(survived):
+        ax.plot(steps, shares, "o", color=colour, markersize=4, label=label)
+    ax.plot(steps, expected, color=GREY, linewidth=1, label="$(1 - p)^t$", zorder=0)
+    ax.set(xlabel="step t", ylabel="share of units never dropped", ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend()
+    return figure
+
+
+@drawn
+def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Figure:
+    """Draw bits a character over the updates, held out and on the training text.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping of str to sequence of mapping
+        Title of each panel; label of each line; and one run a seed, with equally long lists
+        ``"update"``, ``"train"`` and ``"held_out"``. Lines are means over the seeds, bands one
+        standard deviation.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> run = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.2, 3.8]}
+    >>> figure = language_models({"a text": {"none": [run, run]}})
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False)
+    for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        for label, runs, colour in coloured(lines):
+            at, held_out = runs[0]["update"], [run["held_out"] for run in runs]
+            band(ax, at, held_out, color=colour, label=label)
+            train = np.mean([run["train"] for run in runs], axis=0)
+            ax.plot(at, train, "--", color=colour, linewidth=1.4)
+        ax.set(title=title, xlabel="updates")
+    axes[0, 0].set_ylabel("bits a character")
+    ax.plot([], [], "--", color=GREY, label="training text")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+@drawn
+def layer_in_two_modes() -> Figure:
+    """Draw the flow through a hidden layer with dropout, in training and in evaluation mode.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = layer_in_two_modes()
+    """
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.3))
+    modes = {
+        "train()": ("draw a mask: 0 or $h / (1 - p)$", ORANGE, "-"),
+        "eval()": ("hand it on: $h$", BLUE, "--"),
+    }
+    for ax, (mode, (text, colour, line)) in zip(axes, modes.items(), strict=True):
+        ax.set(xlim=(-0.8, 7.8), ylim=(-1, 1))
+        ax.axis("off")
+        ax.text(-0.8, 0.6, mode, va="bottom", family="monospace", color=colour)
+        boxes = []
+        for x, name in ((0, "Linear"), (2.2, "ReLU"), (4.5, "Dropout"), (7, "Linear")):
+            own = {"edgecolor": colour, "linestyle": line}
+            look = own if name == "Dropout" else {"edgecolor": GREY, "linestyle": "-"}
+            boxes.append(_box(ax, x, 0, name, **look))
+        for start, end in pairwise(boxes):
+            _arrow(ax, start, end)
+        ax.text(4.5, -0.55, text, ha="center", va="top", color=colour)
+    return figure

@@ -1,0 +1,302 @@
+"""Curves, pairs of runs and their differences."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from companion.network import History
+from companion.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDTH,
+    coloured,
+    draw_spread,
+    drawn,
+)
+
+
+@drawn
+def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
+    """Draw relative gradient errors as bars on a logarithmic axis, with the bound to pass.
+
+    Parameters
+    ----------
+    errors : mapping of str to float
+        Label and relative error, greater than 0.
+    bound : float
+        Largest error that passes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = gradient_errors({"right": 1e-9, "wrong": 0.5}, bound=1e-6)
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(errors) + 0.9))
+    values = np.array(list(errors.values()))
+    colours = [BLUE if value <= bound else ORANGE for value in values]
+    labels = [fill(label, 21) for label in errors]
+    ax.barh(labels, values, left=0, color=colours, height=0.6)
+    ax.axvline(bound, color=GREY, linestyle="--", linewidth=1)
+    ax.set_title("passes up to the dashed line", color=GREY)
+    ax.set(
+        xscale="log",
+        xlabel="relative error of the gradient",
+        xlim=(values.min() / 10, None),
+    )
+    ax.set_ylim(len(errors) - 0.4, -0.6)
+    return figure
+
+
+@drawn
+def training_curves(
+    runs: Mapping[str, Sequence[History]], *, held_out: str = "validation"
+) -> Figure:
+    """Draw train and validation loss over the epochs, mean and spread over the seeds.
+
+    Parameters
+    ----------
+    runs : mapping of str to sequence of History
+        Label, and one history a seed, all of one length.
+    held_out : str
+        What the chapter calls the set that the histories have as validation set.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = training_curves({"p = 0": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]})
+    """
+    if not all(
+        history.val_loss for histories in runs.values() for history in histories
+    ):
+        raise ValueError("a history has no validation loss: give fit a validation set")
+    parts = "train_loss", "val_loss"
+    curves: dict[str, list[tuple[npt.NDArray, npt.NDArray]]] = {}
+    for label, histories in runs.items():
+        losses = [[getattr(h, part) for h in histories] for part in parts]
+        curves[label] = [(np.mean(v, axis=0), np.std(v, axis=0)) for v in losses]
+    top = 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run)
+    return _losses(curves, top, held_out)
+
+
+def _losses(
+    curves: Mapping[str, Sequence[tuple[npt.NDArray, npt.NDArray]]],
+    top: float,
+    held_out: str = "validation",
+) -> Figure:
+    """Mean and spread of the training loss, and of the held-out loss up to `top`."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
+    for label, losses, colour in coloured(curves):
+        for ax, (mean, spread) in zip(axes, losses, strict=True):
+            epochs = np.arange(1, len(mean) + 1)
+            draw_spread(ax, epochs, mean, spread, color=colour, label=label)
+    axes[0].set(yscale="log", xlabel="epoch", title="training loss (nats)")
+    # A band may reach down to nothing, which would leave the lines no room.
+    axes[0].set_ylim(bottom=min(mean.min() for (mean, _), _ in curves.values()) / 1.5)
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    axes[1].set(xlabel="epoch", title=f"{held_out} loss (nats)", ylim=(0, top))
+    figure.legend(
+        *axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=3
+    )
+    return figure
+
+
+@drawn
+def stored_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw train and validation loss over the epochs from stored means and spreads.
+
+    Parameters
+    ----------
+    runs : mapping of str to mapping of str to sequence of float
+        Label, and ``"train_loss"``, ``"train_spread"``, ``"val_loss"`` and ``"val_spread"``
+        after each epoch.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> run = {"train_loss": [1, 0.1], "val_loss": [1, 0.5]}
+    >>> run |= {"train_spread": [0.1, 0.01], "val_spread": [0.1, 0.1]}
+    >>> figure = stored_curves({"p = 0": run})
+    """
+    curves = {
+        label: [
+            (np.array(run[f"{part}_loss"]), np.array(run[f"{part}_spread"]))
+            for part in ("train", "val")
+        ]
+        for label, run in runs.items()
+    }
+    return _losses(curves, 2.5 * max(run["val_loss"][-1] for run in runs.values()))
+
+
+@drawn
+def paired_seeds(
+    without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str
+) -> Figure:
+    """Draw one line a seed, from the network without dropout to the one with it.
+
+    Parameters
+    ----------
+    without, with_dropout : array_like, shape (n_seeds,)
+        The figure of merit of each pair.
+    label : str
+        What it is, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = paired_seeds([0.2, 0.3], [0.1, 0.3], "validation loss (nats)")
+    """
+    without, with_dropout = np.asarray(without), np.asarray(with_dropout)
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    for a, b in zip(without, with_dropout, strict=True):
+        ax.plot(
+            [0, 1],
+            [a, b],
+            "o-",
+            color=BLUE if b < a else ORANGE,
+            alpha=0.6,
+            markersize=4,
+        )
+    ax.plot(
+        [0, 1],
+        [without.mean(), with_dropout.mean()],
+        "ks-",
+        linewidth=2.5,
+        label="mean",
+    )
+    ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"], ylabel=label)
+    ax.set_xlim(-0.4, 1.4)
+    ax.legend()
+    return figure
+
+
+@drawn
+def paired_differences(
+    differences: Mapping[str, npt.ArrayLike],
+    intervals: Mapping[str, tuple[float, float]],
+    label: str,
+) -> Figure:
+    """Draw what one model gains over another on each split, and an interval for the mean.
+
+    Parameters
+    ----------
+    differences : mapping of str to array_like, shape (n_splits,)
+        Label of each row, and one difference a split.
+    intervals : mapping of str to (float, float)
+        Lower and upper end, for the same labels.
+    label : str
+        What the difference is of, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> gained = {"digits": [0.1, -0.2, 0.3]}
+    >>> figure = paired_differences(gained, {"digits": (-0.3, 0.4)}, "accuracy gained (points)")
+    """
+    rows = np.arange(len(differences))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.6 * len(rows) + 0.6))
+    for row, (name, gained) in enumerate(differences.items()):
+        values, (low, high) = np.asarray(gained), intervals[name]
+        colour = BLUE if low <= 0 <= high else ORANGE
+        # Spread over the height of the row, so that equal values are seen apart.
+        heights = row + np.linspace(-0.2, 0.2, len(values))
+        ax.plot(values, heights, ".", color=GREY, alpha=0.5, markersize=4)
+        ax.plot([low, high], [row, row], color=colour, linewidth=3)
+        ax.plot(values.mean(), row, "D", color=colour, markersize=6)
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the line
+    ax.set_yticks(rows - 0.42, list(differences), ha="left", bbox=ground)
+    ax.tick_params(axis="y", length=0, pad=-4)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel=label, ylim=(len(rows) - 0.6, -0.65))
+    return figure
+
+
+@drawn
+def variance_shift(
+    p: npt.ArrayLike, ratios: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike
+) -> Figure:
+    """Draw the variance at test time over the one that batch normalisation has stored.
+
+    Parameters
+    ----------
+    p : array_like, shape (n,)
+        Drop probabilities.
+    ratios : mapping of str to array_like, shape (n_seeds, n)
+        Label, and the ratio of each network at each `p`.
+    expected : array_like, shape (n,)
+        What theory gives for the first label.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = variance_shift([0, 0.5], {"before": [[1, 0.5], [1, 0.4]]}, [1, 0.5])
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
+    for label, runs, colour in coloured(ratios):
+        for run in np.asarray(runs):
+            ax.plot(p, run, "o", color=colour, markersize=5, alpha=0.7, label=label)
+            label = "_nolegend_"
+    ax.plot(p, expected, color=GREY, linewidth=1.2, label="expected", zorder=0)
+    ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlabel="drop probability p", ylim=(0, 1.15))
+    ax.set_ylabel("variance at test time\n/ stored variance")
+    ax.legend()
+    return figure
+
+
+@drawn
+def repeated_predictions(runs: Mapping[str, npt.ArrayLike], label: str) -> Figure:
+    """Draw what a network answers about the same samples, asked again and again.
+
+    Parameters
+    ----------
+    runs : mapping of str to array_like, shape (n_repeats, n_samples)
+        Title of each panel, and one number an answer.
+    label : str
+        What the number is, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = repeated_predictions({"on": [[0.9, 0.2], [0.8, 0.6]]}, "probability")
+    """
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(WIDTH, 3), sharey=True, squeeze=False
+    )
+    for ax, (title, answers, colour) in zip(axes[0], coloured(runs), strict=True):
+        repeats = np.asarray(answers)
+        places = np.broadcast_to(np.arange(1, repeats.shape[1] + 1), repeats.shape)
+        ax.plot(places.ravel(), repeats.ravel(), "_", color=colour, alpha=0.5)
+        ax.set(title=title, xlabel="sample", ylim=(-0.03, 1.03))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set_ylabel(label)
+    return figure
