@@ -184,8 +184,36 @@ def test_paired_differences_draw_every_split_the_mean_and_the_interval():
         assert tuple(interval.get_xdata()) == intervals[name]
         assert mean.get_xdata() == pytest.approx([np.mean(gained[name])])
         assert {*interval.get_ydata(), *mean.get_ydata()} == {row}
-        colour = plots.BLUE if name == "a" else plots.ORANGE  # which misses zero
-        assert interval.get_color() == mean.get_color() == colour
+        filled = "white" if name == "a" else plots.BLACK  # which misses zero
+        assert mean.get_markerfacecolor() == filled
+
+
+@pytest.mark.parametrize("draw", [plots.paired_seeds, plots.pairing])
+def test_pairs_are_joined_and_their_colours_are_those_of_without_and_with(draw):
+    without, with_dropout = [0.3, 0.5, 0.4], [0.2, 0.4, 0.1]
+    figure = draw(without, with_dropout, "loss")
+    ax = figure.axes[-1]
+    joined = [line for line in ax.lines if list(line.get_xdata()) == [0, 1]]
+    pairs = zip(without, with_dropout, strict=True)
+    assert [tuple(line.get_ydata()) for line in joined] == list(pairs)
+    for runs, colour in ((without, plots.WITHOUT), (with_dropout, plots.WITH)):
+        lines = [line for line in ax.lines if line.get_color() == colour]
+        assert [list(line.get_ydata()) for line in lines] == [
+            runs,
+            pytest.approx([np.mean(runs)]),
+        ]
+
+
+def test_two_groups_have_the_standard_error_of_each_mean_and_no_line_between():
+    without, with_dropout = [0.3, 0.5, 0.4], [0.2, 0.4, 0.1]
+    groups, _ = plots.pairing(without, with_dropout, "loss").axes
+    assert not any(list(line.get_xdata()) == [0, 1] for line in groups.lines)
+    for runs, bars in zip((without, with_dropout), groups.containers, strict=True):
+        (segment,) = bars[2][0].get_segments()
+        error = np.std(runs, ddof=1) / np.sqrt(3)
+        assert segment[:, 1] == pytest.approx(
+            [np.mean(runs) - error, np.mean(runs) + error]
+        )
 
 
 def test_detection_draws_shares_in_percent_with_two_standard_errors():

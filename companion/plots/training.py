@@ -6,15 +6,19 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from companion.network import History
 from companion.plots.style import (
+    BLACK,
     BLUE,
     GREY,
     ORANGE,
     WIDTH,
+    WITH,
+    WITHOUT,
     coloured,
     draw_spread,
     drawn,
@@ -148,11 +152,11 @@ def stored_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 def paired_seeds(
     without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str
 ) -> Figure:
-    """Draw one line a seed, from the network without dropout to the one with it.
+    """Draw one line a pair, from the network without dropout to the one with it.
 
     Parameters
     ----------
-    without, with_dropout : array_like, shape (n_seeds,)
+    without, with_dropout : array_like, shape (n_pairs,)
         The figure of merit of each pair.
     label : str
         What it is, with its unit.
@@ -165,28 +169,62 @@ def paired_seeds(
     --------
     >>> figure = paired_seeds([0.2, 0.3], [0.1, 0.3], "validation loss (nats)")
     """
-    without, with_dropout = np.asarray(without), np.asarray(with_dropout)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
-    for a, b in zip(without, with_dropout, strict=True):
-        ax.plot(
-            [0, 1],
-            [a, b],
-            "o-",
-            color=BLUE if b < a else ORANGE,
-            alpha=0.6,
-            markersize=4,
-        )
-    ax.plot(
-        [0, 1],
-        [without.mean(), with_dropout.mean()],
-        "ks-",
-        linewidth=2.5,
-        label="mean",
-    )
-    ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"], ylabel=label)
-    ax.set_xlim(-0.4, 1.4)
-    ax.legend()
+    _pairs(ax, np.asarray(without), np.asarray(with_dropout), joined=True)
+    ax.set_ylabel(label)
     return figure
+
+
+@drawn
+def pairing(without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str) -> Figure:
+    """Draw the same runs as two groups, and as pairs.
+
+    Parameters
+    ----------
+    without, with_dropout : array_like, shape (n_pairs,)
+        The figure of merit of each pair.
+    label : str
+        What it is, with its unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        On the left a dot a run, with the mean of each group and one standard error either way; on
+        the right a line a pair, with the means.
+
+    Examples
+    --------
+    >>> figure = pairing([0.2, 0.3], [0.1, 0.3], "held-out loss (nats)")
+    """
+    without, with_dropout = np.asarray(without), np.asarray(with_dropout)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.9), sharey=True)
+    for ax, joined in zip(axes, (False, True), strict=True):
+        _pairs(ax, without, with_dropout, joined)
+        ax.set_title("as pairs" if joined else "as two groups")
+        ax.set_xticklabels(["without", "with"])
+    axes[0].set_ylabel(label)
+    return figure
+
+
+def _pairs(
+    ax: Axes, without: npt.NDArray, with_dropout: npt.NDArray, joined: bool
+) -> None:
+    """Two columns of runs and their means; the partners joined, or standard errors drawn."""
+    if joined:
+        for pair in zip(without, with_dropout, strict=True):
+            ax.plot([0, 1], pair, color=GREY, alpha=0.6, linewidth=1)
+    for place, runs, colour in ((0, without, WITHOUT), (1, with_dropout, WITH)):
+        # Spread over the width of the column, so that equal values are seen apart.
+        places = place + (0 if joined else np.linspace(-0.15, 0.15, len(runs)))
+        places = np.broadcast_to(places, len(runs))
+        ax.plot(places, runs, "o", color=colour, alpha=0.5, markersize=4)
+        error = 0 if joined else runs.std(ddof=1) / np.sqrt(len(runs))
+        beside = place + (0.3 if place else -0.3)
+        ax.errorbar(
+            beside, runs.mean(), yerr=error or None, fmt="s", color=colour, markersize=6
+        )
+    ax.set(xticks=[0, 1], xticklabels=["without dropout", "with dropout"])
+    ax.set_xlim(-0.5, 1.5)
 
 
 @drawn
@@ -209,6 +247,7 @@ def paired_differences(
     Returns
     -------
     matplotlib.figure.Figure
+        The mean is a diamond, filled where the interval misses zero and hollow where it covers it.
 
     Examples
     --------
@@ -219,12 +258,17 @@ def paired_differences(
     figure, ax = plt.subplots(figsize=(WIDTH, 0.6 * len(rows) + 0.6))
     for row, (name, gained) in enumerate(differences.items()):
         values, (low, high) = np.asarray(gained), intervals[name]
-        colour = BLUE if low <= 0 <= high else ORANGE
+        ground_of_mark = "white" if low <= 0 <= high else BLACK
         # Spread over the height of the row, so that equal values are seen apart.
         heights = row + np.linspace(-0.2, 0.2, len(values))
         ax.plot(values, heights, ".", color=GREY, alpha=0.5, markersize=4)
-        ax.plot([low, high], [row, row], color=colour, linewidth=3)
-        ax.plot(values.mean(), row, "D", color=colour, markersize=6)
+        ax.plot([low, high], [row, row], color=BLACK, linewidth=2)
+        ax.plot(
+            *(values.mean(), row, "D"),
+            color=BLACK,
+            markerfacecolor=ground_of_mark,
+            markersize=6,
+        )
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the line
     ax.set_yticks(rows - 0.42, list(differences), ha="left", bbox=ground)
