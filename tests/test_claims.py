@@ -1,5 +1,6 @@
 """A claim holds and says so, or fails and says why."""
 
+import json
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from companion.claims import claim
+from companion.claims import Stored, claim, stored
 
 HOLDS = [
     (1, {"at_most": 1}, "measured 1; at most 1"),
@@ -62,20 +63,20 @@ FAILS = [
 
 @pytest.mark.parametrize(("measured", "bound", "figures"), HOLDS)
 def test_a_claim_that_holds_prints_one_line(measured, bound, figures, capsys):
-    assert claim("units survive", measured, **bound) is None
+    assert claim("units-survive", measured, **bound) is None
     out, err = capsys.readouterr()
-    assert out.startswith(f"✓ units survive ({figures}")
+    assert out.startswith(f"✓ units-survive ({figures}")
     assert out.endswith(")\n")
     assert (out.count("\n"), err) == (1, "")
 
 
 @pytest.mark.parametrize(("measured", "bound", "figures"), FAILS)
-def test_a_claim_that_fails_quotes_sentence_value_and_bound(
+def test_a_claim_that_fails_quotes_name_value_and_bound(
     measured, bound, figures, capsys
 ):
     with pytest.raises(AssertionError) as caught:
-        claim("units survive", measured, **bound)
-    assert str(caught.value) == f"units survive ({figures})"
+        claim("units-survive", measured, **bound)
+    assert str(caught.value) == f"units-survive ({figures})"
     assert capsys.readouterr().out == ""
 
 
@@ -85,17 +86,17 @@ def test_a_claim_that_fails_quotes_sentence_value_and_bound(
 )
 def test_a_claim_needs_exactly_one_bound(bounds, named):
     with pytest.raises(TypeError, match=f"exactly one of .*; got {named}"):
-        claim("units survive", 0.5, **bounds)
+        claim("units-survive", 0.5, **bounds)
 
 
 def test_none_can_be_claimed(capsys):
-    claim("nothing was dropped", None, equals=None)
+    claim("nothing-dropped", None, equals=None)
     assert "measured None; exactly None" in capsys.readouterr().out
 
 
 def test_an_array_is_not_one_value():
     with pytest.raises(TypeError, match=r"got an array of \(3,\)"):
-        claim("units survive", np.ones(3), equals=np.ones(3))
+        claim("units-survive", np.ones(3), equals=np.ones(3))
 
 
 @pytest.fixture
@@ -108,20 +109,55 @@ def notebook(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("notebook")
-def test_in_a_notebook_a_claim_shows_one_escaped_line():
+def test_in_a_notebook_a_claim_shows_one_escaped_line_that_a_link_leads_to():
     with capture_output() as captured:
-        claim("p < 1 & q > 0", "<b>", equals="<b>")
+        claim("p-small", "<b>", equals="<b>")
     (output,) = captured.outputs
     assert captured.stdout == ""
     assert output.data == {
-        "text/plain": "✓ p < 1 & q > 0 (measured <b>; exactly <b>)",
-        "text/html": '<div class="claim">✓ p &lt; 1 &amp; q &gt; 0 <span class="claim-figures">'
-        "(measured &lt;b&gt;; exactly &lt;b&gt;)</span></div>",
+        "text/plain": "✓ p-small (measured <b>; exactly <b>)",
+        "text/html": '<div class="claim" id="check-p-small">✓ p-small '
+        '<span class="claim-figures">(measured &lt;b&gt;; exactly &lt;b&gt;)</span></div>',
     }
 
 
 @pytest.mark.usefixtures("notebook")
 def test_in_a_notebook_a_claim_that_fails_shows_nothing():
     with capture_output() as captured, pytest.raises(AssertionError):
-        claim("units survive", 0.5, at_least=1)
+        claim("units-survive", 0.5, at_least=1)
     assert captured.outputs == []
+
+
+RESULT = Stored("a <toy>", "2026-11-28", 12.4, {"python": "3.11"}, {}, [{}, {}, {}])
+TOLD = "a <toy>: 3 runs, 12 minutes, on 2026-11-28, with python 3.11"
+
+
+def test_a_claim_of_a_stored_result_says_what_was_run_and_when(capsys):
+    claim("gain", 1, at_least=1, stored=RESULT)
+    line = f"✓ gain (measured 1; at least 1) stored: {TOLD}\n"
+    assert capsys.readouterr().out == line
+
+
+@pytest.mark.usefixtures("notebook")
+def test_in_a_notebook_a_stored_result_is_marked():
+    with capture_output() as captured:
+        claim("gain", 1, at_least=1, stored=RESULT)
+    markup = captured.outputs[0].data["text/html"]
+    told = TOLD.replace("<toy>", "&lt;toy&gt;")
+    assert markup.endswith(f' <span class="claim-stored">stored: {told}</span></div>')
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(0.2, "a minute"), (1.6, "2 minutes")])
+def test_a_stored_result_says_how_long_it_took(minutes, said):
+    assert f": 1 runs, {said}, on" in str(Stored("a toy", "", minutes, {}, {}, [{}]))
+
+
+def test_stored_results_are_read_with_what_else_is_in_the_file_left_out(tmp_path):
+    fields = {"what": "a toy", "date": "2026-11-28", "minutes": 2, "versions": {}}
+    fields |= {"settings": {"p": 0.5}, "runs": [{"seed": 0}]}
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps(fields | {"command": "make reproduce"}))
+    assert stored(path) == Stored(**fields)
+    path.write_text(json.dumps({"what": "a toy"}))
+    with pytest.raises(KeyError, match="date"):
+        stored(path)

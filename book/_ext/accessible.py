@@ -17,6 +17,8 @@ def repair(
     body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
     # Inside of Markdown, numpydoc leaves its own labels of references, [R1a2b3c4d5e6f-1].
     body = HASHED.sub(r"[\1]", body)
+    # What is folded has a title of its own, which a reader by ear should hear.
+    body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     context["body"] = CLOSED.sub(r'<span class="unbroken">\1</span>', body)
 
     make = context["generate_toctree_html"]
