@@ -45,7 +45,9 @@ IMPERATIVE = re.compile(
     r"Predict|Print|Put|Read|Remove|Repeat|Replace|Run|Say|See|Set|Show|Start|Suppose|Swap|Take|"
     r"Tell|Test|Think|Train|Try|Tune|Turn|Use|Write)\b"
 )
-SENTENCE = re.compile(r"(?<=[.!?])[\"”’)*_]*\s+(?=[\"“‘(*_]*[A-Z0-9\ue000-\ue003])")
+SENTENCE = re.compile(
+    r"(?<=[.!?])[\"\u201d\u2019)*_]*\s+(?=[\"\u201c\u2018(*_]*[A-Z0-9\ue000-\ue003])"
+)
 FENCE = re.compile(r"\{([\w:-]+)\}\s*(.*)")
 CLAIM = re.compile(r'id="check-([^"]+)"')
 
@@ -101,7 +103,9 @@ def inline(node, links):
     if kind == "myst_role":
         name, content = node.meta["name"], node.content
         if name == "term":
-            return content.partition(" <")[0]
+            words, _, term = content.partition(" <")
+            links.append(f"term:{term.rstrip('>') or words}")
+            return words
         return SOURCE
     if kind == "link":
         target = node.attrs["href"]
@@ -161,32 +165,29 @@ def blocks_of(node, links, before="", free=False):
 def directive(node, links):
     """The blocks of a directive that has text inside."""
     match = FENCE.match(node.info.strip())
-    name = match and match[1]
-    if name == "question":
-        return question(tree(node.content), links)
-    if name in ("admonition", "note", "tip", "warning", "exercise", "margin"):
-        body = re.sub(r"\A(:\w[\w-]*:.*\n)+", "", node.content)
-        title = (
-            [Block(inline(tree(match[2]).children[0].children[0], links))]
-            if match[2] and name == "admonition"
-            else []
-        )
-        inside = blocks_of(tree(body), links)
-        return title + inside
-    return []
+    name, title = match.groups() if match else ("", "")
+    if name == "glossary":
+        return blocks_of(tree(re.sub(r"(?m)^  (?=\S)", ": ", node.content)), links)
+    if name not in ("admonition", "note", "tip", "warning", "exercise", "margin"):
+        return []
+    body = tree(re.sub(r"\A(:\w[\w-]*:.*\n)+", "", node.content))
+    asked = []
+    if name == "admonition":
+        asked = [Block(inline(tree(title).children[0].children[0], links))]
+    if re.search(r":class:.*\bquestion\b", node.content):
+        return question(asked, body, links)
+    return asked + blocks_of(body, links)
 
 
-def question(body, links):
-    found, asked = [], []
-    for child in body.children:
-        if child.type == "paragraph":
-            asked = [Block(inline(child.children[0], links))]
-        for item in child.children if child.type == "bullet_list" else ():
-            choice, *feedback = blocks_of(item, links)
-            choice.free = True
-            for block in feedback:
-                block.beside = " ".join(other.text for other in feedback)
-            found += [choice, *feedback]
+def question(asked, body, links):
+    """A question of a quiz: what can be chosen states nothing, what is said on it does."""
+    found = []
+    for item in [item for child in body.children for item in child.children]:
+        choice, *feedback = blocks_of(item, links)
+        choice.free = True
+        for block in feedback:
+            block.beside = " ".join(other.text for other in feedback)
+        found += [choice, *feedback]
     for block in asked:
         block.beside = " ".join(other.text for other in found)
     return asked + found
@@ -292,40 +293,44 @@ def exceptions_of(path):
     return [entry["sentence"] for entry in listed.get(path.stem, [])]
 
 
+def checked(chapter):
+    """The names of the checks that its sentences lead to."""
+    links = [link for link in chapter.links if link.startswith("#check-")]
+    return [link.removeprefix("#check-") for link in links]
+
+
+def twice(names):
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def problems(chapter):
+    """What a chapter breaks, by kind."""
+    terms = [link for link in chapter.links if link.startswith("term:")]
+    few = [f"only {len(set(terms))}"] if len(set(terms)) < 4 else []
+    return {
+        "cells over 15 lines": chapter.long_cells,
+        "checks outside of check cells": chapter.misplaced,
+        "checks without a sentence": sorted({*chapter.checks} - {*checked(chapter)}),
+        "sentences without a check": sorted({*checked(chapter)} - {*chapter.checks}),
+        "checks that stand twice": twice(chapter.checks),
+        "sentences of a check that stand twice": twice(checked(chapter)),
+        "terms that are linked twice": twice(terms),
+        "terms, of which a chapter links four": few,
+        "sentences that break the rule": list(
+            offenders(chapter, exceptions_of(chapter.path))
+        ),
+    }
+
+
 def main():
     for path in map(Path, sys.argv[1:]):
         chapter = read(path)
         print(
-            f"# {path.name}: main part {chapter.minutes_main:.1f} min, all {chapter.minutes:.1f} min; "
+            f"# {path.name}: main part {chapter.minutes_main:.1f} min, "
+            f"all {chapter.minutes:.1f} min; visible lines {chapter.visible}, "
+            f"with a claim {chapter.claiming}; checks {len(chapter.checks)}"
         )
-        print(
-            f"  visible lines {chapter.visible}, with a claim {chapter.claiming}; checks {len(chapter.checks)}"
-        )
-        for title, found in {
-            "cells over 15 lines": chapter.long_cells,
-            "checks outside of check cells": chapter.misplaced,
-            "checks without a sentence": sorted(
-                set(chapter.checks)
-                - {t[7:] for t in chapter.links if t.startswith("#check-")}
-            ),
-            "sentences without a check": sorted(
-                {t[7:] for t in chapter.links if t.startswith("#check-")}
-                - set(chapter.checks)
-            ),
-            "names that stand twice": sorted(
-                {c for c in chapter.checks if chapter.checks.count(c) > 1}
-            ),
-            "links to a check that stand twice": sorted(
-                {
-                    t
-                    for t in chapter.links
-                    if t.startswith("#check-") and chapter.links.count(t) > 1
-                }
-            ),
-            "sentences that break the rule": list(
-                offenders(chapter, exceptions_of(path))
-            ),
-        }.items():
+        for title, found in problems(chapter).items():
             if found:
                 print(f"## {title}: {len(found)}")
                 print("\n".join(f"  - {line}" for line in found))

@@ -12,18 +12,20 @@ from typing import Any
 from pybtex.database import parse_file
 from sphinx.application import Sphinx
 
-SOURCE = re.compile(r"\[([^\[\]]+)\]\((https?://[^\s\"\\]+?)\)(?!\))")
+SOURCE = re.compile(r"\[([^\[\]]+)\]\((https?://[^\s\"\\)]+|#\w+)\)")
 FIGURE = re.compile(r"\[[^\[\]]+\]\(#((?:fig|moving)-[\w-]+)\)")
 
 
 def keys(app: Sphinx) -> dict[str, str]:
-    """The key of each entry of the bibliography, by its address."""
+    """The key of each entry of the bibliography, by its address, or by "#key" if it has none."""
     found: dict[str, str] = {}
     for name in app.config.bibtex_bibfiles:
         for key, entry in parse_file(str(Path(app.srcdir, name))).entries.items():
-            address = entry.fields.get("url") or f"https://doi.org/{entry.fields['doi']}"
+            address = entry.fields.get("url", f"#{key}")
             if address in found:
-                raise ValueError(f"{key} and {found[address]} have one address: {address}")
+                raise ValueError(
+                    f"{key} and {found[address]} have one address: {address}"
+                )
             found[address] = key
     return found
 

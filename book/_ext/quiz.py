@@ -1,9 +1,10 @@
 """Questions with answers to choose from, and a word on each of the answers.
 
-In a chapter, with one right answer and anything that MyST knows in all of the text::
+In a chapter an admonition of the class "question", which JupyterLab shows folded, with one right
+answer and anything that MyST knows in the text::
 
-    :::{question}
-    By what does inverted dropout multiply a kept unit at $p = 0.8$?
+    :::{admonition} By what does inverted dropout multiply a kept unit at *p* = 0.8?
+    :class: dropdown question
 
     - [ ] 0.2
 
@@ -23,9 +24,10 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
 
+warn = getLogger(__name__).warning
 MARK = re.compile(r"\[([ x])\]\s*")
 
 
@@ -67,50 +69,54 @@ HTML: dict[type[nodes.Element], tuple[str, str]] = {
 }
 
 
-class QuestionDirective(SphinxDirective):
-    """A paragraph that asks and a list of answers, one of which is marked as right."""
-
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        body = nodes.container()
-        self.state.nested_parse(self.content, self.content_offset, body)
-        match body.children:
-            case [nodes.paragraph() as asked, nodes.bullet_list() as listed]:
-                name = f"question-{self.env.new_serialno('question')}"
-                answers = [self.answer(item, name) for item in listed.children]
+def ask(app: Sphinx, page: nodes.document) -> None:
+    """Make questions of the admonitions of that class."""
+    found = [n for n in page.findall(nodes.admonition) if "question" in n["classes"]]
+    for number, node in enumerate(found):
+        match node.children:
+            case [nodes.title() as asked, nodes.bullet_list() as listed]:
+                name = f"question-{number}"
+                answers = [answer(item, name) for item in listed.children]
             case _:
-                raise self.warning(
-                    "A question is one paragraph and one list of answers; "
-                    f"this is not: {self.block_text}"
+                warn(
+                    "a question is a title and one list of answers; this is not: %s",
+                    node.astext(),
+                    location=node,
                 )
-        right = sum(answer["right"] for answer in answers)
+                continue
+        right = sum(answer is not None and answer["right"] for answer in answers)
         if right != 1:
-            raise self.warning(
-                f"One answer has to be right, and {right} are marked [x]: "
-                f"{asked.astext()}"
+            warn(
+                "one answer has to be right, and %s are marked [x]: %s",
+                right,
+                asked.astext(),
+                location=node,
             )
         text = Asked("", "", *asked.children)
-        return [Question("", text, Answers("", *answers))]
+        node.replace_self(Question("", text, Answers("", *filter(None, answers))))
 
-    def answer(self, item: nodes.Element, name: str) -> Answer:
-        match item.children:
-            case [nodes.paragraph() as choice, nodes.paragraph() as first, *more]:
-                mark = MARK.match(choice.astext())
-            case _:
-                raise self.warning(f"An answer has no feedback: {item.astext()}")
-        if not mark:
-            raise self.warning(f"An answer has no [ ] or [x]: {choice.astext()}")
-        choice[0] = nodes.Text(choice[0].astext()[mark.end() :])
-        right = mark[1] == "x"
-        verdict = nodes.strong("", "Right." if right else "Not quite.")
-        first[:0] = [verdict, nodes.Text(" ")]
-        return Answer(
-            "",
-            Choice("", "", *choice.children, name=name),
-            Feedback("", first, *more, kind="right" if right else "wrong"),
-            right=right,
-        )
+
+def answer(item: nodes.Element, name: str) -> Answer | None:
+    """An item of the list as an answer, or nothing if it is none."""
+    match item.children:
+        case [nodes.paragraph() as choice, nodes.paragraph() as first, *more]:
+            mark = MARK.match(choice.astext())
+        case _:
+            warn("an answer has no feedback: %s", item.astext(), location=item)
+            return None
+    if not mark:
+        warn("an answer has no [ ] or [x]: %s", choice.astext(), location=item)
+        return None
+    choice[0] = nodes.Text(choice[0].astext()[mark.end() :])
+    right = mark[1] == "x"
+    verdict = nodes.strong("", "Right." if right else "Not quite.")
+    first[:0] = [verdict, nodes.Text(" ")]
+    return Answer(
+        "",
+        Choice("", "", *choice.children, name=name),
+        Feedback("", first, *more, kind="right" if right else "wrong"),
+        right=right,
+    )
 
 
 def write(html: str) -> Callable[[HTML5Translator, nodes.Element], None]:
@@ -123,5 +129,5 @@ def write(html: str) -> Callable[[HTML5Translator, nodes.Element], None]:
 def setup(app: Sphinx) -> dict[str, Any]:
     for node, (start, end) in HTML.items():
         app.add_node(node, html=(write(start), write(end)))
-    app.add_directive("question", QuestionDirective)
+    app.connect("doctree-read", ask)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
