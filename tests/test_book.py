@@ -22,7 +22,8 @@ def code_cells(path):
 
 def test_there_are_chapters():
     assert [path.stem[:2] for path in NOTEBOOKS] == [
-        *("01", "02", "02", "02", "03", "04", "04", "05", "06")
+        *("01", "02", "03", "04", "05", "06", "07", "08", "09", "10"),
+        *("a1", "a2", "a3", "a4"),
     ]
 
 
@@ -55,7 +56,10 @@ def test_no_output_escapes_comparison():
     assert len(ignoring) <= ALLOWED_IGNORES, ignoring
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LESSONS = [path for path in NOTEBOOKS if path.stem[0] in "01"]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_chapter_has_a_figure_claims_citations_and_solved_exercises(path):
     notebook = nbformat.read(path, as_version=4)
     prose = "\n".join(
@@ -64,7 +68,7 @@ def test_a_chapter_has_a_figure_claims_citations_and_solved_exercises(path):
     outputs = str([cell.get("outputs") for cell in notebook.cells])
     assert "image/png" in outputs
     assert outputs.count("✓") >= 10
-    assert "{cite:" in prose
+    assert "](https://" in prose
     exercises = re.findall(r":label: (ex-\S+)", prose)
     assert len(exercises) >= 2
     assert re.findall(r"\{solution-start\} (ex-\S+)", prose) == exercises
@@ -72,7 +76,7 @@ def test_a_chapter_has_a_figure_claims_citations_and_solved_exercises(path):
         assert "TODO" not in cell.source
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_every_solution_holds_an_executed_claim(path):
     inside, solutions = None, {}
     for cell in nbformat.read(path, as_version=4).cells:
