@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from companion import inverted
 from companion.network import MLP
-from companion.plots.style import BLUE, GREY, ORANGE, PALE, WIDTH, drawn
+from companion.plots.style import DROPPED, GREY, KEPT, PALE, WIDTH, drawn
 
 
 @drawn
@@ -44,12 +44,12 @@ def dropped_layer(
     axes[0].imshow(image, cmap="gray_r", vmin=0, vmax=1)
     axes[0].set(xticks=[], yticks=[], title="input")
     axes[0].spines[:].set_visible(False)
-    axes[1].bar(units, np.where(mask, activations, 0), color=BLUE, label="kept")
+    axes[1].bar(units, np.where(mask, activations, 0), color=KEPT, label="kept")
     axes[1].bar(
         units,
         np.where(mask, 0, activations),
         facecolor="white",
-        edgecolor=ORANGE,
+        edgecolor=DROPPED,
         hatch="////",
         label="switched off",
     )
@@ -102,7 +102,7 @@ def mask_grid(
 
 
 def _cells(ax: Axes, mask: npt.NDArray[np.bool_]) -> None:
-    colours = ListedColormap([PALE, BLUE])
+    colours = ListedColormap([PALE, KEPT])
     ax.pcolormesh(mask, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.6)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.invert_yaxis()
@@ -179,8 +179,9 @@ def survivors(counts: npt.ArrayLike, n: int, p: float) -> Figure:
     measured = np.bincount(np.asarray(counts), minlength=n + 1) / np.size(counts)
     seen = np.flatnonzero((measured > 0) | (np.array(theory) > 1e-4))
     figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
-    ax.bar(values, measured, color=BLUE, alpha=0.75, label="measured")
-    ax.plot(values, theory, "o", color=ORANGE, markersize=5, label="binomial")
+    ax.bar(values, measured, color=KEPT, alpha=0.75, label="measured")
+    look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": GREY}
+    ax.plot(values, theory, "o", markersize=5, label="binomial", **look)
     ax.set(xlabel=f"units kept, of {n}", ylabel="fraction of draws")
     ax.set_xlim(seen[0] - 1, seen[-1] + 1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -238,11 +239,11 @@ def _network(
     for layer, on in zip(layers, alive, strict=True):
         for (x, y), kept in zip(layer, on, strict=True):
             look = (
-                {"facecolor": BLUE, "edgecolor": BLUE}
+                {"facecolor": KEPT, "edgecolor": KEPT}
                 if kept
                 else {
                     "facecolor": "white",
-                    "edgecolor": ORANGE,
+                    "edgecolor": DROPPED,
                     "linestyle": (0, (2, 1)),
                 }
             )
