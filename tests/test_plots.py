@@ -50,6 +50,18 @@ def test_training_curves_say_what_set_was_held_out():
         assert figure.axes[1].get_title() == f"{shown} loss (nats)"
 
 
+def test_curves_of_training_data_are_dashed_and_others_solid():
+    runs = {"a run": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]}
+    figure = plots.training_curves(runs)
+    assert [ax.lines[0].get_linestyle() for ax in figure.axes] == ["--", "-"]
+
+
+def test_gradients_that_pass_have_another_colour_than_those_that_fail():
+    (ax,) = plots.gradient_errors({"right": 1e-9, "wrong": 0.5}, bound=1e-6).axes
+    colours = [to_hex(bar.get_facecolor()) for bar in ax.patches]
+    assert colours == [plots.GREY.lower(), plots.PURPLE.lower()]
+
+
 @pytest.mark.parametrize("colour", [plots.BLUE, plots.ORANGE, plots.GREEN, plots.GREY])
 def test_lines_stand_out_from_the_white_ground(colour):
     """Contrast of at least 3 to 1, the WCAG 2.2 bound for graphics (criterion 1.4.11)."""
@@ -80,7 +92,7 @@ def test_memory_puts_the_first_share_at_step_one():
 
 def test_layer_in_two_modes_marks_the_dropout_box_alone_in_the_colour_of_the_mode():
     figure = plots.layer_in_two_modes()
-    modes = {"train()": (plots.ORANGE, "-"), "eval()": (plots.BLUE, "--")}
+    modes = {"train()": (plots.WITH, "-"), "eval()": (plots.WITHOUT, "--")}
     grey = plots.GREY, "-"
     for ax, (mode, own) in zip(figure.axes, modes.items(), strict=True):
         texts = [text for text in ax.texts if text.get_text()]
@@ -287,3 +299,16 @@ def test_stored_curves_draw_what_training_curves_draw_from_the_runs():
         np.testing.assert_allclose(*lines)
         bands = [ax.collections[0].get_paths()[0].vertices for ax in (one, other)]
         np.testing.assert_allclose(*bands)
+
+
+def test_reliability_has_a_point_for_each_tenth_that_is_full_enough():
+    sure = [0.05, 0.55, 0.58, 0.92, 0.94, 0.96, 1.0]
+    right = [True, True, False, True, True, True, False]
+    (ax,) = plots.reliability({"a network": (sure, right)}, least=2).axes
+    diagonal, line = ax.lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+    assert line.get_xdata() == pytest.approx([0.565, np.mean(sure[3:])])
+    assert line.get_ydata() == pytest.approx([1 / 2, 3 / 4])
+    (points,) = ax.collections
+    small, large = points.get_sizes()
+    assert (small - 10) / (large - 10) == pytest.approx(2 / 4)

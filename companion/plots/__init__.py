@@ -1,6 +1,6 @@
 """Every figure the chapters draw: same size of type, colour-blind-safe, white ground."""
 
-from companion.plots.audit import detection
+from companion.plots.audit import detection, verdicts
 from companion.plots.graphs import (
     language_models,
     layer_in_two_modes,
@@ -19,6 +19,7 @@ from companion.plots.scaling import (
     ensemble_sizes,
     mean_and_variance,
     preactivations,
+    reliability,
     running_moments,
     scale_sweep,
     scalings,
@@ -44,6 +45,7 @@ from companion.plots.training import (
     paired_differences,
     paired_seeds,
     pairing,
+    places,
     repeated_predictions,
     stored_curves,
     training_curves,
@@ -78,8 +80,10 @@ __all__ = [
     "paired_differences",
     "paired_seeds",
     "pairing",
+    "places",
     "preactivations",
     "random_graph",
+    "reliability",
     "repeated_predictions",
     "running_moments",
     "scale_sweep",
@@ -90,4 +94,5 @@ __all__ = [
     "thinned_predictions",
     "training_curves",
     "variance_shift",
+    "verdicts",
 ]

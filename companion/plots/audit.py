@@ -1,12 +1,14 @@
 """How often an audit finds a mistake."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from companion.plots.style import BLUE, WIDTH, drawn
+from companion.plots.style import BLACK, BLUE, GREY, PALE, WIDTH, drawn
 
 
 @drawn
@@ -38,4 +40,51 @@ def detection(
     ax.set(xlabel="drop probability too high by", ylabel="audits that fail (%)")
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_ylim(-4, 104)
+    return figure
+
+
+LOOKS = {  # sign, its colour, and the colour of its cell
+    "pass": ("✓", GREY, PALE),
+    "fail": ("✗", "white", BLACK),
+    "note": ("·", BLACK, PALE),
+    "not applicable": ("", GREY, "white"),
+}
+
+
+@drawn
+def verdicts(reports: Mapping[str, Mapping[str, str]]) -> Figure:
+    """Draw the verdicts of several audits: a column for each audit, a row for each check.
+
+    Parameters
+    ----------
+    reports : mapping of str to mapping of str to str
+        Title of each column, and its verdict for each check: "pass", "fail", "note" or
+        "not applicable". A check that a report lacks is not applicable.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    KeyError
+        If a verdict is none of the four.
+
+    Examples
+    --------
+    >>> figure = verdicts({"mine": {"drop rate": "pass", "p = 1": "fail"}})
+    """
+    checks = list(dict.fromkeys(name for found in reports.values() for name in found))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.24 * len(checks) + 0.6))
+    for column, found in enumerate(reports.values()):
+        for row, check in enumerate(checks):
+            sign, ink, ground = LOOKS[found.get(check, "not applicable")]
+            ax.barh(row, 0.94, 0.9, left=column - 0.47, color=ground)
+            ax.text(column, row, sign, color=ink, ha="center", va="center", fontsize=9)
+    ax.set_xticks(range(len(reports)), list(reports))
+    ax.set_yticks(range(len(checks)), checks)
+    ax.set(xlim=(-0.5, len(reports) - 0.5), ylim=(len(checks) - 0.5, -0.5))
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     return figure

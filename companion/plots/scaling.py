@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from companion.plots.style import (
-    BLACK,
-    BLUE,
     GREY,
-    ORANGE,
     PALE,
+    PURPLE,
     WIDTH,
+    WITH,
+    WITHOUT,
     band,
     coloured,
     drawn,
@@ -80,9 +80,9 @@ def scalings(sums: Mapping[str, tuple[npt.ArrayLike, float]]) -> Figure:
     for ax, (title, (training, test)) in zip(axes[:, 0], sums.items(), strict=True):
         training = np.asarray(training)
         share = np.full(training.shape, 1 / training.size)
-        ax.hist(training, bins, weights=share, color=BLUE, label="training")
-        ax.axvline(float(training.mean()), color=ORANGE, linewidth=4, label="its mean")
-        ax.axvline(test, color=BLACK, linestyle="--", label="at test time")
+        ax.hist(training, bins, weights=share, color=WITH, label="training")
+        ax.axvline(float(training.mean()), color=PURPLE, linewidth=4, label="its mean")
+        ax.axvline(test, color=WITHOUT, linestyle="--", label="at test time")
         ax.set_title(title)
         ax.yaxis.set_major_locator(MaxNLocator(2))
     ax.set_xlabel("weighted sum of the hidden units")
@@ -123,7 +123,7 @@ def scale_sweep(
         (axes[0], losses, "test loss (nats)"),
         (axes[1], 100 * np.asarray(errors), "test error (%)"),
     ):
-        band(ax, factors, values, color=BLUE)
+        band(ax, factors, values, color=WITHOUT)
         ax.axvline(keep_prob, color=GREY, linestyle="--", linewidth=1)
         ax.set(xlabel="factor at test time", title=label, ylim=(0, None))
     axes[0].annotate(
@@ -211,11 +211,61 @@ def ensemble_sizes(
         (axes[0], 100 * np.asarray(errors), 100 * scaled_error, "test error (%)"),
         (axes[1], np.asarray(losses), scaled_loss, "test loss (nats)"),
     ):
-        band(ax, sizes, runs, color=BLUE, label="k masks")
-        ax.axhline(level, color=ORANGE, linestyle="--", label="scaled")
+        band(ax, sizes, runs, color=WITH, label="k masks")
+        ax.axhline(level, color=WITHOUT, label="scaled")
         ax.set(xscale="log", xlabel="k, masks averaged", title=label, ylim=(0, None))
         ax.xaxis.set_major_formatter("{x:g}")
     axes[0].legend()
+    return figure
+
+
+@drawn
+def reliability(
+    predictions: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], least: int = 30
+) -> Figure:
+    """Draw how often a network is right when it is so sure, against how sure it is.
+
+    The confidence in an answer is the probability that the network gives it. A point stands for
+    the predictions whose confidence lies within a tenth, and its area for their number.
+
+    Parameters
+    ----------
+    predictions : mapping of str to (array_like, array_like)
+        Label of each line; the confidence of each prediction; and whether it is right. The first
+        line has the colour of no dropout, the second that of dropout.
+    least : int
+        A tenth with fewer predictions has no point.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> lines = {"sure of itself": ([0.95, 0.92, 0.45], [True, False, False])}
+    >>> figure = reliability(lines, least=1)
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
+    ax.text(0.07, 0.11, "as sure as right", color=GREY, rotation=45, va="bottom")
+    for label, (confidence, correct), colour in coloured(predictions):
+        confidence, correct = np.ravel(confidence), np.ravel(correct)
+        tenth = np.minimum((10 * confidence).astype(int), 9)
+        counts = np.bincount(tenth, minlength=10)
+        shown = np.flatnonzero(counts >= least)
+        sure = np.bincount(tenth, confidence, minlength=10)[shown] / counts[shown]
+        right = np.bincount(tenth, correct, minlength=10)[shown] / counts[shown]
+        area = 10 + 150 * counts[shown] / counts.sum()
+        ax.plot(sure, right, color=colour, linewidth=1.2, label=label)
+        ax.scatter(sure, right, area, color=colour, zorder=3)
+    ax.set(
+        xlabel="confidence: probability of the answer given",
+        ylabel="share of right answers",
+        xlim=(0, 1.04),
+        ylim=(0, 1.04),
+        aspect="equal",
+    )
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -244,14 +294,14 @@ def mean_and_variance(
     """
     grid = np.linspace(0, np.max(p), 200)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
-    axes[0].plot(grid, np.full_like(grid, x), color=ORANGE, label="theory")
-    axes[0].plot(p, means, "o", color=BLUE, label="measured")
+    axes[0].plot(grid, np.full_like(grid, x), color=GREY, label="theory")
+    axes[0].plot(p, means, "o", color=WITH, label="measured")
     axes[0].set(
         xlabel="drop probability p", title="mean of the output", ylim=(0, 2 * x)
     )
     axes[0].legend()
-    axes[1].plot(grid, x**2 * grid / (1 - grid), color=ORANGE)
-    axes[1].plot(p, variances, "o", color=BLUE)
+    axes[1].plot(grid, x**2 * grid / (1 - grid), color=GREY)
+    axes[1].plot(p, variances, "o", color=WITH)
     axes[1].set(xlabel="drop probability p", title="variance of the output")
     return figure
 
@@ -287,7 +337,7 @@ def running_moments(outputs: npt.ArrayLike, x: float, p: float) -> Figure:
     axes[0].fill_between(
         draws,
         *(x - funnel, x + funnel),
-        color=ORANGE,
+        color=GREY,
         alpha=0.2,
         linewidth=0,
         label="two standard errors",
@@ -296,8 +346,8 @@ def running_moments(outputs: npt.ArrayLike, x: float, p: float) -> Figure:
         (axes[0], means, x, "mean"),
         (axes[1], variances, theory, "variance"),
     ):
-        ax.axhline(expected, color=ORANGE, linestyle="--", label="theory")
-        ax.plot(draws, seen, color=BLUE, linewidth=1.2, label="so far")
+        ax.axhline(expected, color=GREY, linestyle="--", label="theory")
+        ax.plot(draws, seen, color=WITH, linewidth=1.2, label="so far")
         ax.set(xscale="log", xlabel="draws", title=f"{name} of the output")
     axes[0].set_ylim(0, 2 * x)
     axes[1].set_ylim(0, None)

@@ -13,9 +13,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from companion.network import History
 from companion.plots.style import (
     BLACK,
-    BLUE,
     GREY,
-    ORANGE,
+    PALE,
+    PURPLE,
     WIDTH,
     WITH,
     WITHOUT,
@@ -46,7 +46,7 @@ def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(errors) + 0.9))
     values = np.array(list(errors.values()))
-    colours = [BLUE if value <= bound else ORANGE for value in values]
+    colours = [GREY if value <= bound else PURPLE for value in values]
     labels = [fill(label, 21) for label in errors]
     ax.barh(labels, values, left=0, color=colours, height=0.6)
     ax.axvline(bound, color=GREY, linestyle="--", linewidth=1)
@@ -102,9 +102,9 @@ def _losses(
     """Mean and spread of the training loss, and of the held-out loss up to `top`."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
     for label, losses, colour in coloured(curves):
-        for ax, (mean, spread) in zip(axes, losses, strict=True):
-            epochs = np.arange(1, len(mean) + 1)
-            draw_spread(ax, epochs, mean, spread, color=colour, label=label)
+        for ax, (mean, spread), line in zip(axes, losses, ("--", "-"), strict=True):
+            style = {"color": colour, "label": label, "linestyle": line}
+            draw_spread(ax, np.arange(1, len(mean) + 1), mean, spread, **style)
     axes[0].set(yscale="log", xlabel="epoch", title="training loss (nats)")
     # A band may reach down to nothing, which would leave the lines no room.
     axes[0].set_ylim(bottom=min(mean.min() for (mean, _), _ in curves.values()) / 1.5)
@@ -279,6 +279,65 @@ def paired_differences(
 
 
 @drawn
+def places(
+    layers: Sequence[str],
+    differences: Mapping[str, npt.ArrayLike],
+    label: str,
+    errors: float = 4,
+) -> Figure:
+    """Draw the layers of a network, and below each what dropout behind it changes.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Names of the layers, from input to output; the line breaks are yours.
+    differences : mapping of str to array_like, shape (n_pairs,)
+        For each layer what dropout is called there, and one difference a pair: with minus without.
+    label : str
+        What the difference is of, with its unit.
+    errors : float
+        Standard errors that the thick bar reaches to either side of the mean.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = places(["input", "output"], {"first": [0.1, 0.2], "last": [0, 0.1]}, "loss")
+    """
+    if len(layers) != len(differences):
+        raise ValueError(
+            f"there must be a row of differences for each layer; "
+            f"got {len(differences)} and {len(layers)}"
+        )
+    figure, (top, ax) = plt.subplots(
+        2, 1, figsize=(WIDTH, 3.6), height_ratios=(1, 3.2), sharex=True
+    )
+    box = {"boxstyle": "round,pad=0.35", "facecolor": PALE, "edgecolor": GREY}
+    arrow = {"arrowstyle": "->", "color": GREY}
+    for x, name in enumerate(layers):
+        top.text(x, 0.6, name, ha="center", va="center", bbox=box, fontsize=9)
+        if x:
+            top.annotate("", (x - 0.34, 0.6), (x - 0.66, 0.6), arrowprops=arrow)
+        top.annotate("", (x, -0.35), (x, 0.12), arrowprops=arrow | {"color": WITH})
+    top.set(ylim=(-0.35, 1.1))
+    top.axis("off")
+    for x, values in enumerate(map(np.asarray, differences.values())):
+        mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+        beside = x + np.linspace(-0.17, 0.17, len(values))
+        ax.plot(beside, values, ".", color=GREY, alpha=0.5, markersize=4)
+        reach = [mean - errors * error, mean + errors * error]
+        ax.plot([x, x], reach, color=WITH, linewidth=3)
+        ax.plot(x, mean, "D", color=WITH, markersize=6)
+    ax.axhline(0, color=WITHOUT, linewidth=1)
+    ax.set_xticks(range(len(layers)), list(differences))
+    ax.tick_params(axis="x", length=0)
+    ax.set(ylabel=label, xlim=(-0.5, len(layers) - 0.5))
+    return figure
+
+
+@drawn
 def variance_shift(
     p: npt.ArrayLike, ratios: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike
 ) -> Figure:
@@ -289,7 +348,7 @@ def variance_shift(
     p : array_like, shape (n,)
         Drop probabilities.
     ratios : mapping of str to array_like, shape (n_seeds, n)
-        Label, and the ratio of each network at each `p`.
+        One or two labels, and the ratio of each network at each `p`.
     expected : array_like, shape (n,)
         What theory gives for the first label.
 
@@ -302,7 +361,7 @@ def variance_shift(
     >>> figure = variance_shift([0, 0.5], {"before": [[1, 0.5], [1, 0.4]]}, [1, 0.5])
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
-    for label, runs, colour in coloured(ratios):
+    for (label, runs), colour in zip(ratios.items(), (WITH, PURPLE), strict=False):
         for run in np.asarray(runs):
             ax.plot(p, run, "o", color=colour, markersize=5, alpha=0.7, label=label)
             label = "_nolegend_"
