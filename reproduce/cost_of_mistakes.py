@@ -1,11 +1,11 @@
 """What do the mistakes of tutorials cost a network that is trained with them?
 
-Fixed before the first run: networks 64-64-64-10 for 30 epochs and 64-128-128-10 for 60 epochs of 500
-digits, batches of 50, Adam; 20 seeds, each with its own order of the digits (500 to train on, 300
-for validation, the rest as a test) and its own first weights, the same for every variant. The learning
-rate of each variant is the one of three with the lowest mean validation loss. A variant is compared
-with the right dropout of the same p, in pairs; worse means at least four standard errors. The
-results stand in cost_of_mistakes.json beside this file. Run it with ``make reproduce``.
+Fixed before the first run: networks 64-64-64-10 for 30 epochs and 64-128-128-10 for 60 epochs of
+500 digits, batches of 50, Adam; 20 seeds, each with its own order of the digits (500 to train on,
+300 for validation, the rest as a test) and its own first weights, the same for every variant. The
+learning rate of each variant is the one of three with the lowest mean validation loss. A variant
+is compared with the right dropout of the same p, in pairs; worse means at least four standard
+errors. The results stand in cost_of_mistakes.json beside this file. Run it with ``make reproduce``.
 """
 
 from itertools import product
