@@ -21,6 +21,10 @@ measured epochs. Each rival may train twelve networks a split:
 - weight decay: 0.003, 0.01, 0.03 and the four rates;
 - dropout and weight decay (labels with 20% noise only): p of 0.5, those decays, the four rates.
 
+*One rate for all.* p of 0 and 0.5 at all twelve rates, on clean labels and with 20% noise; and on
+clean labels p of 0.5 with the rate of the weights that read dropped units divided by four, as the
+rule k^2 for inverted dropout asks. Training loss, dropout off, is compared too.
+
 *Which p.* Also 0.1 and 0.9, four rates each; the rate chosen for each p.
 
 *Capacity.* 100, 300 and 900 training images, 16, 64 and 256 hidden units, 20% noise; without
@@ -124,7 +128,7 @@ def _parts(X: np.ndarray, y: np.ndarray, sizes: Sequence[int]) -> Data:
         strict=True,
     )
     first, validation, test = ((a.contiguous(), b.contiguous()) for a, b in parts)
-    return Data(first, {"validation": validation, "test": test})
+    return Data(first, {"training": first, "validation": validation, "test": test})
 
 
 def run(
@@ -134,17 +138,19 @@ def run(
     noise: float = 0.0,
     size: int = 200,
     width: int = 256,
+    upper: float = 1.0,
     epochs: int = AFTER[-1],
 ) -> Run:
     """All splits at each rate; the lists are over the epochs measured, then over the rates.
 
     ``validation`` and ``test`` hold a figure a split, in one string to save room: images right, or
-    the squared error times 10,000. They are left out if not all epochs are run.
+    the loss in millionths; ``training`` too, on clean labels. They need all epochs.
     """
     torch.set_num_threads(1)
-    is_image = experiment in ("rivals", "capacity")
+    is_image = experiment in ("rivals", "quarter", "capacity")
     parts = digits(noise, size) if is_image else table(experiment)
-    every_rate = experiment != "capacity" and not decay and p in (0, 0.5)
+    every_rate = not decay and (p == 0 or (p == 0.5 and is_image and noise < 0.4))
+    every_rate = every_rate and experiment != "capacity"
     rates = RATES if every_rate else FEW
     factor = 1 if is_image else 0.1
     measured = [
@@ -155,6 +161,7 @@ def run(
             p=p,
             rate=factor * rate,
             decay=decay,
+            upper=upper,
             after=AFTER,
             epochs=epochs,
             seed=0,
@@ -162,15 +169,16 @@ def run(
         for rate in rates
     ]
     result: Run = {}
-    for part in "validation", "test":
+    for part in parts.held_out:
         losses = np.array([_finite(m[f"{part}_loss"]).mean(axis=1) for m in measured])
         result[f"{part}_loss"] = losses.T.round(4).tolist()
-        if epochs < AFTER[-1]:
+        is_train = part == "training"
+        if epochs < AFTER[-1] or (is_train and (noise or not is_image)):
             continue
-        if is_image:
+        if is_image and not is_train:
             unit, kind = SETTINGS[part], "accuracy"
         else:
-            unit, kind = 10_000, "loss"
+            unit, kind = 1_000_000, "loss"
         figures = np.array([_finite(m[f"{part}_{kind}"]) for m in measured])
         figures = (figures * unit).round().astype(int)
         result[part] = [
@@ -190,6 +198,8 @@ def wanted_runs() -> list[Run]:
     wanted: list[Run] = []
     for noise, (p, decay) in product((0.2, 0.4, 0.0), drop + shrink):
         wanted.append({"experiment": "rivals", "noise": noise, "p": p, "decay": decay})
+    key = {"experiment": "quarter", "noise": 0.0, "p": 0.5, "decay": 0.0}
+    wanted.append(key | {"upper": 0.25})
     for decay in DECAYS:
         wanted.append({"experiment": "rivals", "noise": 0.2, "p": 0.5, "decay": decay})
     for name, (p, decay) in product(("diabetes", "friedman"), drop[:3] + shrink):

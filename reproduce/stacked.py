@@ -28,6 +28,7 @@ def train(
     p: float,
     rate: float,
     decay: float,
+    upper: float = 1,
     after: Sequence[int],
     epochs: int,
     seed: int,
@@ -36,7 +37,8 @@ def train(
 
     Gradient descent with momentum; inverted dropout on every hidden layer with a mask for each
     sample; He's initialisation. With `outputs` of 1 the loss is the mean squared error, otherwise
-    the cross-entropy. `decay` times the weights is added to their gradient. Initial weights and
+    the cross-entropy. `decay` times the weights is added to their gradient. The rate of all weights
+    but the first layer's is multiplied by `upper`. Initial weights and
     the order of the batches depend on `seed` and on the network's place in the stack alone, so
     that networks of two calls are pairs.
 
@@ -55,6 +57,7 @@ def train(
     ]
     biases = [torch.zeros(networks, 1, size) for size in sizes[1:]]
     parameters = weights + biases
+    rates = [rate, *[rate * upper] * len(hidden), *[rate] * len(biases)]
     speeds = [torch.zeros_like(parameter) for parameter in parameters]
     result: dict[str, list[np.ndarray]] = {}
     for epoch in range(1, epochs + 1):
@@ -65,10 +68,10 @@ def train(
             gradients = _gradients(
                 x, y.gather(1, rows), weights, biases, p, decay, masks
             )
-            for parameter, speed, gradient in zip(
-                parameters, speeds, gradients, strict=True
+            for parameter, speed, gradient, its_rate in zip(
+                parameters, speeds, gradients, rates, strict=True
             ):
-                speed.mul_(MOMENTUM).add_(gradient, alpha=-rate)
+                speed.mul_(MOMENTUM).add_(gradient, alpha=-its_rate)
                 parameter.add_(speed)
         if epoch in after:
             for name, (inputs, targets) in data.held_out.items():
