@@ -12,8 +12,8 @@ starts from the same weights and sees the same data in the same order, so that n
   characters each, neither of them among the training text.
 
 The plan, fixed before the run. 10 networks a way. Each way has its own learning rate, the best of
-three: in recall by the accuracy on validation sequences, averaged over measurements and networks; in
-text by the mean over networks of the fewest bits on validation text. What is compared is, in
+three: in recall by the accuracy on validation sequences, averaged over measurements and networks;
+in text by the mean over networks of the fewest bits on validation text. What is compared is, in
 recall, the test accuracy averaged over the measurements, and after the last update; in text the
 test bits at the measurement with the fewest validation bits (early stopping), and after the last
 update. "Lower" and "higher" need a mean difference of 4 standard errors of the 10 paired
@@ -28,7 +28,6 @@ repeated; delete the file to begin again. Run it with ``make reproduce``.
 
 import base64
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -338,19 +337,16 @@ def run(task: str, updates: int | None = None, **key: Any) -> Run:
 
 
 def wanted_runs() -> list[Run]:
-    way = partial(product, DROPS)
-    return [
-        *({"task": "recall", "drop": d, "rate": r} for d, r in way(RATES["recall"])),
-        *(
-            {"task": "text", "amount": "a fiftieth", "drop": d, "rate": r}
-            for d, r in way(RATES["text"])
-        ),
-        {"task": "writer"},
-        *(
-            {"task": "text", "amount": "all", "drop": d, "rate": r}
-            for d, r in product(DROPS[:2], RATES["text"])
-        ),
+    recalls = [
+        {"task": "recall", "drop": drop, "rate": rate}
+        for drop, rate in product(DROPS, RATES["recall"])
     ]
+    texts = [
+        {"task": "text", "amount": amount, "drop": drop, "rate": rate}
+        for amount, drops in (("a fiftieth", DROPS), ("all", DROPS[:2]))
+        for drop, rate in product(drops, RATES["text"])
+    ]
+    return [*recalls, {"task": "writer"}, *texts]
 
 
 def main() -> None:
