@@ -13,10 +13,12 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from companion.plots.style import (
-    BLUE,
+    BLACK,
     GREY,
-    ORANGE,
+    PURPLE,
     WIDTH,
+    WITH,
+    WITHOUT,
     band,
     coloured,
     drawn,
@@ -39,13 +41,13 @@ def random_graph() -> Figure:
     ax.set(xlim=(-0.7, 9.5), ylim=(-0.5, 3.2))
     ax.axis("off")
     nodes = {
-        "rng": (0, 2, BLUE),
+        "rng": (0, 2, PURPLE),
         "uniform": (2.7, 2, GREY),
-        "next_rng": (6, 2, BLUE),
-        "x": (0, 0, BLUE),
+        "next_rng": (6, 2, PURPLE),
+        "x": (0, 0, BLACK),
         "≥ p": (4.3, 1, GREY),
         "switch": (6.4, 0, GREY),
-        "y": (9, 0, BLUE),
+        "y": (9, 0, BLACK),
     }
     boxes = {
         name: _box(ax, x, y, name, edgecolor=colour)
@@ -61,8 +63,8 @@ def random_graph() -> Figure:
     ):
         _arrow(ax, boxes[start], boxes[end])
     loop = {"linestyle": "--", "connectionstyle": "arc3,rad=0.35", "linewidth": 1.6}
-    _arrow(ax, boxes["next_rng"], boxes["rng"], color=ORANGE, **loop)
-    ax.text(3, 3.2, "updates", color=ORANGE, ha="center", va="bottom")
+    _arrow(ax, boxes["next_rng"], boxes["rng"], color=PURPLE, **loop)
+    ax.text(3, 3.2, "updates", color=PURPLE, ha="center", va="bottom")
     return figure
 
 
@@ -161,8 +163,8 @@ def layer_in_two_modes() -> Figure:
     """
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 2.3))
     modes = {
-        "train()": ("draw a mask: 0 or $h / (1 - p)$", ORANGE, "-"),
-        "eval()": ("hand it on: $h$", BLUE, "--"),
+        "train()": ("draw a mask: 0 or $h / (1 - p)$", WITH, "-"),
+        "eval()": ("hand it on: $h$", WITHOUT, "--"),
     }
     for ax, (mode, (text, colour, line)) in zip(axes, modes.items(), strict=True):
         ax.set(xlim=(-0.8, 7.8), ylim=(-1, 1))
