@@ -47,9 +47,7 @@ lab: .venv/installed  ## Open the notebooks in JupyterLab
 notebooks: .venv/installed  ## Execute every notebook and store its outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
-	$(BIN)/python -c "import numpy as np; from companion import plots; \
-		masks = np.unpackbits(np.arange(240, 256, dtype=np.uint8)[:, None], axis=1)[::-1, 4:]; \
-		plots.thinned_networks([2, 4, 1], masks == 1).savefig('book/_static/thinned.png')"
+	$(BIN)/python reproduce/pictures.py
 
 reproduce: .venv/installed  ## Run the long experiments; finished runs are kept, not repeated
 	$(BIN)/python reproduce/recurrent_dropout.py

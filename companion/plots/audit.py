@@ -46,7 +46,7 @@ def detection(
 LOOKS = {  # sign, its colour, and the colour of its cell
     "pass": ("✓", GREY, PALE),
     "fail": ("✗", "white", BLACK),
-    "note": ("·", BLACK, PALE),
+    "note": ("•", BLACK, PALE),
     "not applicable": ("", GREY, "white"),
 }
 
@@ -59,7 +59,8 @@ def verdicts(reports: Mapping[str, Mapping[str, str]]) -> Figure:
     ----------
     reports : mapping of str to mapping of str to str
         Title of each column, and its verdict for each check: "pass", "fail", "note" or
-        "not applicable". A check that a report lacks is not applicable.
+        "not applicable". A check that a report lacks is not applicable. The rows follow the
+        longest report.
 
     Returns
     -------
@@ -74,7 +75,8 @@ def verdicts(reports: Mapping[str, Mapping[str, str]]) -> Figure:
     --------
     >>> figure = verdicts({"mine": {"drop rate": "pass", "p = 1": "fail"}})
     """
-    checks = list(dict.fromkeys(name for found in reports.values() for name in found))
+    longest_first = sorted(reports.values(), key=len, reverse=True)
+    checks = list(dict.fromkeys(name for found in longest_first for name in found))
     figure, ax = plt.subplots(figsize=(WIDTH, 0.24 * len(checks) + 0.6))
     for column, found in enumerate(reports.values()):
         for row, check in enumerate(checks):
