@@ -50,11 +50,8 @@ notebooks: .venv/installed  ## Execute every notebook and store its outputs
 	$(BIN)/python reproduce/pictures.py
 
 reproduce: .venv/installed  ## Run the long experiments; finished runs are kept, not repeated
-	$(BIN)/python reproduce/recurrent_dropout.py
-	$(BIN)/python reproduce/pytorch_networks.py
-	$(BIN)/python reproduce/scikit_learn_dropout.py
-	$(BIN)/python reproduce/audit_alarms.py
-	$(BIN)/python reproduce/moving_figures.py
+	@for program in $$(grep -l '^RESULTS' reproduce/*.py); do \
+		echo "$$program"; $(BIN)/python "$$program" || exit 1; done
 
 bench: .venv/installed  ## Print speed and memory of the companion, and of the pages of the book
 	$(BIN)/python benchmarks/dropout_forward.py

@@ -312,3 +312,32 @@ def test_reliability_has_a_point_for_each_tenth_that_is_full_enough():
     (points,) = ax.collections
     small, large = points.get_sizes()
     assert (small - 10) / (large - 10) == pytest.approx(2 / 4)
+
+
+def test_both_joints_stand_at_both_hidden_layers():
+    (ax,) = plots.two_joints().axes
+    marks = [text for text in ax.texts if text.get_text() in ("1", "2")]
+    assert sorted(mark.get_text() for mark in marks) == ["1", "1", "2", "2"]
+    forward, backward = (
+        {m.get_position()[1] for m in marks if m.get_text() == n} for n in "12"
+    )
+    assert (forward, backward) == ({1}, {0})
+
+
+def test_no_line_is_left_out_for_want_of_a_colour():
+    labels = [f"line {i}" for i in range(6)]
+    with pytest.raises(ValueError, match="colours for 5 lines; got 6: .*line 5"):
+        plots.memory({label: [0.5, 0.25] for label in labels}, [0.5, 0.25])
+
+
+def test_verdicts_have_a_cell_for_each_check_of_each_audit():
+    first = {"drop rate": "pass", "trains": "note"}
+    second = {"what is dropped": "fail", "drop rate": "pass", "p = 1": "not applicable"}
+    (ax,) = plots.verdicts({"first": first, "second": second}).axes
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == ["what is dropped", "drop rate", "p = 1", "trains"]
+    signs = {text.get_position(): text.get_text() for text in ax.texts}
+    columns = [[signs[column, row] for row in range(4)] for column in range(2)]
+    assert columns == [["", "✓", "", "•"], ["✗", "✓", "", ""]]
+    with pytest.raises(KeyError):
+        plots.verdicts({"first": {"drop rate": "fine"}})
