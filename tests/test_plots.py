@@ -157,6 +157,44 @@ def test_variance_shift_draws_every_seed_and_what_theory_gives_once_each_in_the_
     assert ax.get_ylim()[0] == 0
 
 
+def test_places_stand_below_their_layers_with_every_pair_the_mean_and_its_errors():
+    layers, label = ["input", "output"], "loss, with minus without"
+    differences = {"a": [0.1, 0.2, 0.3], "b": [-1.0, 0.0, -2.0]}
+    figure = plots.places(layers, differences, label, errors=2)
+    top, ax = figure.axes
+    names = [text for text in top.texts if text.get_text()]
+    assert [text.get_text() for text in names] == layers
+    assert [text.get_position()[0] for text in names] == list(ax.get_xticks())
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]
+    assert ax.get_ylabel() == label
+    *drawn, zero = ax.lines
+    for x, (values, triple) in enumerate(
+        zip(differences.values(), (drawn[:3], drawn[3:]), strict=True)
+    ):
+        dots, bar, mean = triple
+        np.testing.assert_array_equal(dots.get_ydata(), values)
+        assert np.abs(dots.get_xdata() - x).max() < 0.5
+        error = np.std(values, ddof=1) / np.sqrt(3)
+        reach = np.mean(values) + np.array([-2, 2]) * error
+        np.testing.assert_allclose(bar.get_ydata(), reach)
+        np.testing.assert_allclose(mean.get_ydata(), [np.mean(values)])
+        assert mean.get_color() == plots.WITH
+    np.testing.assert_array_equal(zero.get_ydata(), [0, 0])
+    assert zero.get_color() == plots.WITHOUT
+
+
+def test_places_need_differences_for_each_layer():
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        plots.places(["input", "output"], {"a": [0.1, 0.2]}, "loss")
+
+
+def test_variance_shift_has_no_colour_of_networks_without_dropout():
+    figure = plots.variance_shift([0.5], {"before": [[1]], "behind": [[1]]}, [1])
+    before, behind = figure.axes[0].lines[:2]
+    assert before.get_color() == plots.WITH
+    assert behind.get_color() not in (plots.WITH, plots.WITHOUT)
+
+
 @pytest.mark.parametrize(
     "draw",
     [

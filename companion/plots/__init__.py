@@ -1,6 +1,7 @@
 """Every figure the chapters draw: same size of type, colour-blind-safe, white ground."""
 
 from companion.plots.audit import detection, verdicts
+from companion.plots.comparisons import gain_grid, gains, p_curves, rate_curves
 from companion.plots.graphs import (
     language_models,
     layer_in_two_modes,
@@ -49,6 +50,7 @@ from companion.plots.training import (
     repeated_predictions,
     stored_curves,
     training_curves,
+    two_joints,
     variance_shift,
 )
 
@@ -70,6 +72,8 @@ __all__ = [
     "dropped_layer",
     "ensemble_sizes",
     "feature_maps",
+    "gain_grid",
+    "gains",
     "gradient_errors",
     "language_models",
     "layer_in_two_modes",
@@ -77,12 +81,14 @@ __all__ = [
     "masked_network",
     "mean_and_variance",
     "memory",
+    "p_curves",
     "paired_differences",
     "paired_seeds",
     "pairing",
     "places",
     "preactivations",
     "random_graph",
+    "rate_curves",
     "reliability",
     "repeated_predictions",
     "running_moments",
@@ -93,6 +99,7 @@ __all__ = [
     "thinned_networks",
     "thinned_predictions",
     "training_curves",
+    "two_joints",
     "variance_shift",
     "verdicts",
 ]
