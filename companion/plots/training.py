@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from companion.network import History
 from companion.plots.style import (
     BLACK,
+    DROPPED,
     GREY,
     PALE,
     PURPLE,
@@ -338,6 +339,50 @@ def places(
 
 
 @drawn
+def two_joints() -> Figure:
+    """Draw where masks enter the forward and the backward pass of scikit-learn's perceptron.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = two_joints()
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.1))
+    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": BLACK}
+    small = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    joint = {"boxstyle": "circle", "facecolor": DROPPED, "edgecolor": DROPPED}
+    middle = {"ha": "center", "va": "center", "zorder": 3}
+    arrow = {"arrowstyle": "-|>", "color": BLACK}
+    for place, name in enumerate(("x", "$h_1$", "$h_2$", "out")):
+        ax.text(place, 1, name, bbox=box, **middle)
+        if place:
+            ax.text(place, 0, f"$\\delta_{place}$", bbox=box, **middle)
+            ax.annotate("", (place - 0.17, 1), (place - 0.83, 1), arrowprops=arrow)
+    for place in (1, 2):
+        ax.annotate("", (place + 0.17, 0), (place + 0.83, 0), arrowprops=arrow)
+        ax.annotate(
+            *("", (place + 0.62, 0.12), (place, 0.84)),
+            arrowprops=arrow | {"color": GREY, "linestyle": "--"},
+        )
+        ax.text(place + 0.32, 0.5, "slope", color=GREY, bbox=small, **middle)
+        for number, height in (("1", 1), ("2", 0)):
+            ax.text(
+                *(place + 0.45 - 0.08 * (number == "2"), height, number),
+                color="white",
+                bbox=joint,
+                **middle,
+            )
+    ax.text(-0.2, 1.38, "forward", color=GREY)
+    ax.text(3.2, -0.48, "backward", color=GREY, ha="right")
+    ax.set(xlim=(-0.25, 3.25), ylim=(-0.5, 1.55))
+    ax.axis("off")
+    return figure
+
+
+@drawn
 def variance_shift(
     p: npt.ArrayLike, ratios: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike
 ) -> Figure:
@@ -380,7 +425,7 @@ def repeated_predictions(runs: Mapping[str, npt.ArrayLike], label: str) -> Figur
     Parameters
     ----------
     runs : mapping of str to array_like, shape (n_repeats, n_samples)
-        Title of each panel, and one number an answer.
+        Title of each panel, dropout off before dropout on, and one number an answer.
     label : str
         What the number is, with its unit.
 
@@ -390,7 +435,8 @@ def repeated_predictions(runs: Mapping[str, npt.ArrayLike], label: str) -> Figur
 
     Examples
     --------
-    >>> figure = repeated_predictions({"on": [[0.9, 0.2], [0.8, 0.6]]}, "probability")
+    >>> answers = {"eval()": [[0.9, 0.7]], "train()": [[0.9, 0.2], [0.8, 0.6]]}
+    >>> figure = repeated_predictions(answers, "probability")
     """
     figure, axes = plt.subplots(
         1, len(runs), figsize=(WIDTH, 3), sharey=True, squeeze=False
