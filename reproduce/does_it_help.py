@@ -4,9 +4,9 @@ The plan, fixed before the run. Only the grids were chosen beforehand, by a tria
 images 50,000 to 59,999, which are not used here.
 
 *Data.* The middle 24 x 24 pixels of MNIST averaged to 12 x 12, images 0 to 49,999, in 20 splits
-that share **no** image: for each, 200 images to train, 400 to validate and 1,000 to test. Of the training and of the
-validation labels a part (0, 20 or 40%) is replaced by one of the nine wrong ones; test labels are
-right. The splits are independent, so the plain standard error holds.
+that share **no** image: for each, 200 images to train, 400 to validate and 1,000 to test. Of the
+training and of the validation labels a part (0, 20 or 40%) is replaced by one of the nine wrong
+ones; test labels are right. The splits are independent, so the plain standard error holds.
 
 *Networks.* One hidden layer of ReLU (128 units), softmax, gradient descent with momentum 0.9,
 batches of 32, 100 epochs, measured after 13 of them. Two networks of one split start from the same
