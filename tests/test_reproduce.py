@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-import companion.nn
 from companion.data import Dataset
+from companion.network import MLP
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["recurrent_dropout", "pytorch_networks"]
@@ -42,6 +42,7 @@ def load(monkeypatch):
         "scikit_learn_dropout",
         "audit_alarms",
         "moving_figures",
+        "fresh_mask",
         "runs",
     ):
         sys.modules.pop(name, None)
@@ -107,40 +108,31 @@ def test_recurrent_runs_are_every_text_with_every_dropout_and_seed(recurrent):
         assert max(run["train"] + run["held_out"]) < math.log2(65)
 
 
-def test_network_runs_are_both_networks_with_both_frameworks_layers(networks):
+def test_network_runs_are_three_tutorials_with_their_layers_and_seeds(networks):
     runs = stored(networks)["runs"]
-    keys = {(run["network"], run["variant"], run["layer"]) for run in runs}
-    ours, theirs = "companion.nn.Dropout", "torch.nn.Dropout"
-    shared = "one mask, no scale", "one mask, scaled"
-    versions = "as printed", "last layer used", "with ReLU"
-    blog = {("blog", *pair) for pair in product(versions, (ours, theirs, *shared))}
-    rates = "none", "0.5, 0.5", "0.2, 0.5", "0.5, 0.2"
-    d2l = {("d2l", rate, ours) for rate in rates} | {("d2l", "0.5, 0.5", theirs)}
-    assert keys == blog | d2l
-    for key in keys:
-        seeds = [
-            run["seed"]
-            for run in runs
-            if (run["network"], run["variant"], run["layer"]) == key
-        ]
-        assert seeds == list(range(10 if key[1] in networks.SWAPPED else 3))
+    names = "network", "variant", "layer", "seed"
+    keys = [tuple(run[name] for name in names) for run in runs]
+    own, rates = "torch.nn.Dropout", ("none", "0.5, 0.5")
+    layers = "one mask, no scale", "one mask, scaled", own
+    blog = product(["blog"], ["as printed", "repaired"], layers, range(3))
+    pairs = product(["d2l"], rates, [own], range(3))
+    apxml = product(["apxml"], rates[1:], [own], range(10))
+    assert sorted(keys) == sorted([*blog, *pairs, *apxml])
 
 
 def test_network_runs_have_one_measurement_an_epoch(networks):
     for run in stored(networks)["runs"]:
-        names = {"test_accuracy"}
-        if run["network"] == "d2l":
-            names = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
-        else:
+        assert run["seconds"] > 0
+        settings = networks.SETTINGS[run["network"]]
+        for part, what in product(("train", "test"), ("loss", "accuracy")):
+            values = run[f"{part}_{what}"]
+            assert len(values) == settings["epochs"]
+            # a uniform guess among 10 classes has log(10) nats
+            assert 0 < min(values) <= max(values) < (1 if what[0] == "a" else 2.31)
+        if run["network"] == "blog":
             assert 0 < run["macro_f1"] < 1
-        assert {name for name, value in run.items() if isinstance(value, list)} == names
-        for name in names:
-            assert len(run[name]) == networks.SETTINGS[run["network"]]["epochs"]
-            assert min(run[name]) > 0
-            if "accuracy" in name:
-                assert max(run[name]) < 1
-            else:  # a uniform guess among 10 classes has log(10) nats
-                assert max(run[name]) < math.log(10)
+        if run["network"] == "apxml":
+            assert len(run["accuracy_left_on"]) == settings["calls"]
 
 
 def test_runs_that_are_stored_are_not_repeated(program, tmp_path, monkeypatch):
@@ -225,7 +217,7 @@ def test_a_recurrent_run_trains_and_measures_in_turn(recurrent, monkeypatch):
 
 @pytest.fixture
 def tiny(networks, monkeypatch):
-    """Both networks with a few random images, and the threads put back."""
+    """All networks with a few random images, and the threads put back."""
     before, rng = torch.get_num_threads(), np.random.default_rng(0)
     torch.set_num_threads(2)
     sizes = {"train": 70, "test": 20}
@@ -245,27 +237,28 @@ def tiny(networks, monkeypatch):
 @pytest.mark.parametrize(
     ("network", "variant", "layer"),
     [
-        ("blog", "with ReLU", "one mask, scaled"),
-        ("blog", "as printed", "companion.nn.Dropout"),
-        ("d2l", "0.2, 0.5", "companion.nn.Dropout"),
+        ("apxml", "0.5, 0.5", "torch.nn.Dropout"),
+        ("blog", "repaired", "one mask, scaled"),
+        ("blog", "as printed", "torch.nn.Dropout"),
+        ("d2l", "none", "torch.nn.Dropout"),
         ("d2l", "0.5, 0.5", "torch.nn.Dropout"),
     ],
 )
 def test_a_network_run_gives_what_is_stored_and_repeats(network, variant, layer, tiny):
     first, again, other = (tiny.run(network, variant, layer, s) for s in (0, 0, 1))
     assert first == again != other
-    key = {"network", "variant", "layer", "seed"}
+    key = {"network", "variant", "layer", "seed", "seconds"}
     (like,) = {frozenset(r) for r in stored(tiny)["runs"] if r["network"] == network}
     assert first.keys() | key == like
-    lengths = {len(value) for value in first.values() if isinstance(value, list)}
-    assert lengths == {tiny.SETTINGS[network]["epochs"]}
+    beginning = tiny.run(network, variant, layer, 0, **tiny.BEGINNING)
+    assert beginning == {name: first[name][:1] for name in beginning}
     assert torch.get_num_threads() == 1
     json.dumps(first)
 
 
-@pytest.mark.parametrize("network", ["blog", "d2l"])
+@pytest.mark.parametrize("network", ["apxml", "blog", "d2l"])
 def test_a_network_run_trains_as_its_settings_say(network, tiny, monkeypatch):
-    variant = {"blog": "with ReLU", "d2l": "0.2, 0.5"}[network]
+    variant = "repaired" if network == "blog" else "0.5, 0.5"
     asked, fit = [], tiny.training.fit
 
     def spy(model, X, y, **kwargs):
@@ -277,12 +270,13 @@ def test_a_network_run_trains_as_its_settings_say(network, tiny, monkeypatch):
     result = tiny.run(network, variant, "torch.nn.Dropout", 2)
     ((first, model, X, y, kwargs),) = asked
     make = {
+        "apxml": lambda: tiny.perceptron((256, 128), (0.5, 0.5)),
         "blog": lambda: tiny.blog_network(variant, nn.Dropout()),
-        "d2l": lambda: tiny.d2l_network((0.2, 0.5), nn.Dropout),
+        "d2l": lambda: tiny.perceptron((256, 256), (0.5, 0.5)),
     }[network]
     assert torch.equal(first, tiny.training.seeded(2, make)[0].weight)
     rates = [part.p for part in model if isinstance(part, nn.Dropout)]
-    assert rates == {"blog": [0.5], "d2l": [0.2, 0.5]}[network]
+    assert rates == ([0.5] if network == "blog" else [0.5, 0.5])
     settings = tiny.SETTINGS[network]
     train, test = (tiny.data.load(settings["data"], split=s) for s in ("train", "test"))
     assert X is train.X
@@ -291,26 +285,22 @@ def test_a_network_run_trains_as_its_settings_say(network, tiny, monkeypatch):
     assert kwargs["seed"] == 2
     assert kwargs["epochs"] == settings["epochs"]
     assert kwargs["batch_size"] == settings["batch_size"]
-    optimizer, rate = {
-        "blog": (torch.optim.Adam, "adam"),
-        "d2l": (torch.optim.SGD, "sgd"),
-    }[network]
-    assert type(kwargs["optimizer"]) is optimizer
-    assert kwargs["optimizer"].param_groups[0]["lr"] == settings[rate]
+    name, kind = ("sgd", "SGD") if network == "d2l" else ("adam", "Adam")
+    assert type(kwargs["optimizer"]).__name__ == kind
+    assert kwargs["optimizer"].param_groups[0]["lr"] == settings[name]
+    if network == "apxml":
+        left_on = tiny.training.seeded(2, lambda: tiny.accuracies_left_on(model, test))
+        assert left_on == result["accuracy_left_on"]
     loss, accuracy = tiny.training.evaluate(model, *test)
     assert result["test_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+    assert result["test_loss"][-1] == pytest.approx(loss, abs=1e-6)
     if network == "blog":
         guesses = tiny.training.predict(model, test.X).argmax(1).numpy()
         present = np.union1d(guesses, test.y)
         right = [((guesses == c) & (test.y == c)).sum() for c in present]
         both = [(guesses == c).sum() + (test.y == c).sum() for c in present]
         f1 = np.mean(2 * np.array(right) / both)
-        assert result["macro_f1"] == pytest.approx(f1)
-    else:
-        assert result["test_loss"][-1] == pytest.approx(loss, abs=1e-6)
-        loss, accuracy = tiny.training.evaluate(model, *train)
-        assert result["train_loss"][-1] == pytest.approx(loss, abs=1e-6)
-        assert result["train_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+        assert result["macro_f1"] == pytest.approx(f1, abs=1e-6)
 
 
 # The networks
@@ -341,7 +331,6 @@ def test_layers_are_what_they_are_called(networks):
     layers = {name: make(0.3) for name, make in networks.LAYERS.items()}
     assert {layer.p for layer in layers.values()} == {0.3}
     assert type(layers["torch.nn.Dropout"]) is nn.Dropout
-    assert type(layers["companion.nn.Dropout"]) is companion.nn.Dropout
     for name, scaled in (("one mask, scaled", True), ("one mask, no scale", False)):
         assert type(layers[name]) is networks.SharedMask
         assert layers[name].scaled is scaled
@@ -351,8 +340,7 @@ def test_layers_are_what_they_are_called(networks):
     ("version", "kinds", "outputs"),
     [
         ("as printed", "Linear Linear Dropout", 512),
-        ("last layer used", "Linear Linear Dropout Linear", 10),
-        ("with ReLU", "Linear ReLU Linear ReLU Dropout Linear", 10),
+        ("repaired", "Linear ReLU Linear ReLU Dropout Linear", 10),
     ],
 )
 def test_the_blog_network_in_each_version(version, kinds, outputs, networks):
@@ -366,14 +354,13 @@ def test_the_blog_network_in_each_version(version, kinds, outputs, networks):
     assert network(torch.ones(2, 784)).shape == (2, outputs)
 
 
-@pytest.mark.parametrize("variant", ["none", "0.5, 0.5", "0.2, 0.5", "0.5, 0.2"])
-def test_the_multilayer_perceptron_drops_after_each_activation(variant, networks):
-    network = networks.d2l_network(networks.RATES[variant], nn.Dropout)
+@pytest.mark.parametrize("sizes", [(256, 256), (256, 128)])
+def test_the_multilayer_perceptron_drops_after_each_activation(sizes, networks):
+    network = networks.perceptron(sizes, networks.RATES["0.5, 0.5"])
     kinds = [type(part).__name__ for part in network]
     assert kinds == 2 * ["Linear", "ReLU", "Dropout"] + ["Linear"]
-    named = (0, 0) if variant == "none" else tuple(map(float, variant.split(", ")))
-    assert (network[2].p, network[5].p) == named
-    assert [network[i].out_features for i in (0, 3, 6)] == [256, 256, 10]
+    assert (network[2].p, network[5].p) == (0.5, 0.5)
+    assert [network[i].out_features for i in (0, 3, 6)] == [*sizes, 10]
     assert network(torch.ones(2, 784)).shape == (2, 10)
 
 
@@ -550,24 +537,28 @@ def runs_and_settings(request, load, monkeypatch):
 def test_scikit_learn_runs_are_every_model_on_every_fold(runs_and_settings):
     runs, settings = runs_and_settings
     for run in runs:
-        assert len(run["accuracy"]) == len(run["log_loss"]) == settings["folds"]
+        chosen = ["learning_rate_init"]
+        chosen += ["dropout"] if run["model"] == "with dropout" else []
+        for name in ("accuracy", "log_loss", *chosen):
+            assert len(run[name]) == settings["folds"]
         assert 0.8 < min(run["accuracy"]) <= max(run["accuracy"]) <= 1
-        kind, _, name = run["model"].partition(" ")
-        if kind == "tuned":
-            assert set(run["chosen"]) <= set(settings[name])
+        for name in chosen:
+            assert set(run[name]) <= set(settings[name])
+        assert len(run["first_loss"]) == settings["max_iter"]
+        assert run["seconds"] > 0
 
 
-@pytest.mark.parametrize(
-    "model", ["neither", "dropout 0.5", "tuned alpha", "tuned dropout"]
-)
+@pytest.mark.parametrize("model", ["without", "with dropout"])
 def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
     program = load("scikit_learn_dropout")
     fixed = {"hidden_layer_sizes": [2, 3], "batch_size": 50, "max_iter": 60}
-    few = {"folds": 3, "inner_folds": 2, "alpha": [0.1, 30.0]}
-    few["dropout"] = [0.1, 0.11, 0.12, 0.13]  # so near that a detail decides
-    for name, value in (fixed | few).items():
+    few = {"folds": 3, "inner_folds": 2, "samples": 150}
+    grid = {"learning_rate_init": [0.01, 0.011]}  # so near that a detail decides
+    if model == "with dropout":
+        grid = {"dropout": [0.1, 0.11, 0.12]} | grid
+    for name, value in (fixed | few | grid).items():
         monkeypatch.setitem(program.SETTINGS, name, value)
-    X, y = load_wine(return_X_y=True)
+    X, y = (part[:150] for part in load_wine(return_X_y=True))
     X = X.astype(np.float32)
 
     def splits(n, samples):
@@ -584,22 +575,25 @@ def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
         guesses = pipeline.predict_proba(X[samples]).astype(float)
         return -np.log(guesses[np.arange(len(samples)), y[samples]]).mean()
 
-    expected = {"accuracy": [], "log_loss": [], "chosen": []}
-    _, _, name = model.partition(" ")
+    points = [
+        dict(zip(grid, values, strict=True)) for values in product(*grid.values())
+    ]
+    expected = {"accuracy": [], "log_loss": []} | {name: [] for name in grid}
+    curves = []
     for train, test in splits(3, np.arange(len(y))):
-        params = {"dropout": 0.5} if model == "dropout 0.5" else {}
-        if name in few:
-            inner = [(train[a], train[b]) for a, b in splits(2, train)]
-            losses = [
-                sum(loss_of(fitted(a, **{name: value}), b) for a, b in inner)
-                for value in few[name]
-            ]
-            params = {name: few[name][np.argmin(losses)]}
-            expected["chosen"] += params.values()
-        pipeline = fitted(train, **params)
+        inner = [(train[a], train[b]) for a, b in splits(2, train)]
+        losses = [
+            sum(loss_of(fitted(a, **point), b) for a, b in inner) for point in points
+        ]
+        best = points[np.argmin(losses)]
+        for name, value in best.items():
+            expected[name].append(value)
+        pipeline = fitted(train, **best)
         expected["accuracy"].append((pipeline.predict(X[test]) == y[test]).mean())
         expected["log_loss"].append(loss_of(pipeline, test))
-    measured = {"chosen": []} | program.run("wine", model, 1)
+        curves.append(fitted(train, **points[0])[-1].loss_curve_)
+    expected["first_loss"] = np.mean(curves, axis=0)
+    measured = program.run("wine", model, 1)
     assert measured == {n: pytest.approx(v, abs=2e-6) for n, v in expected.items()}
 
 
@@ -654,3 +648,57 @@ def test_moving_figures_are_what_the_companion_gives(load, monkeypatch):
             # The last digit stored, and room for another processor's rounding.
             bound = {"rel": 0.06} if name.endswith("spread") else {"rel": 0.01}
             assert value == pytest.approx(expected, **bound, abs=1e-3), (key, name)
+
+
+@pytest.mark.parametrize("runs_and_settings", ["fresh_mask"], indirect=True)
+def test_fresh_mask_runs_are_losses_of_ten_networks(runs_and_settings):
+    runs, settings = runs_and_settings
+    for run in runs:
+        for name in ("median", "largest", "validation"):
+            assert len(run[name]) == len(settings["epochs"])
+        assert len(run["test"]) == settings["seeds"]
+        assert all(map(float.__le__, run["median"], run["largest"]))
+
+
+def test_fresh_mask_trains_with_the_gradient_of_the_companion(load, monkeypatch):
+    program, rng = load("fresh_mask"), np.random.default_rng(0)
+    monkeypatch.setitem(program.SETTINGS, "seeds", 2)
+    X, y = (images[:, :30] for images in program.images())
+    weights, biases = program.start(2)
+    masks, others = rng.random((2, 2, 2, 30, 64)) >= 0.3
+    right = program.gradients(weights, biases, X, y, list(masks), list(masks), 0.3)
+    wrong = program.gradients(weights, biases, X, y, list(masks), list(others), 0.3)
+    for seed in range(2):
+        net = MLP([64, 64, 64, 10], p=0.3)
+        net.weights = [W[seed].astype(float) for W in weights]
+        net.biases = [b[seed, 0].astype(float) for b in biases]
+        loss, _ = net.evaluate(X[seed], y[seed])
+        assert program.losses(weights, biases, X, y)[seed] == pytest.approx(loss)
+        drawn = [None, *masks[:, seed]]
+        _, expected = net.loss_and_grad(X[seed], y[seed], masks=drawn)
+        for got, layer in zip(right[:3], expected[::2], strict=True):
+            np.testing.assert_allclose(got[seed], layer, atol=1e-7)
+        for got, layer in zip(right[3:], expected[1::2], strict=True):
+            np.testing.assert_allclose(got[seed, 0], layer, atol=1e-7)
+        # The last layer lies above all masks of the backward pass.
+        np.testing.assert_array_equal(wrong[2], right[2])
+        assert np.abs(wrong[1] - right[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("optimiser", ["plain", "momentum", "adam"])
+def test_fresh_mask_steps_as_pytorch_does(optimiser, load):
+    program, rng = load("fresh_mask"), np.random.default_rng(0)
+    ours, memory = rng.normal(size=(4, 3)), {}
+    theirs = torch.tensor(ours.copy(), requires_grad=True)
+    make = {
+        "plain": lambda: torch.optim.SGD([theirs], 0.01),
+        "momentum": lambda: torch.optim.SGD([theirs], 0.01, momentum=0.9),
+        "adam": lambda: torch.optim.Adam([theirs], 0.01),
+    }
+    step = make[optimiser]()
+    for _ in range(5):
+        slope = rng.normal(size=(4, 3))
+        theirs.grad = torch.tensor(slope)
+        step.step()
+        program.update([ours], [slope], optimiser, 0.01, memory)
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-6)
