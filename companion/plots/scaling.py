@@ -246,8 +246,7 @@ def reliability(
     >>> figure = reliability(lines, least=1)
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
-    ax.text(0.02, 0.05, "as sure as right", color=GREY, rotation=45, va="bottom")
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="as sure as right")
     for label, (confidence, correct), colour in coloured(predictions):
         confidence, correct = np.ravel(confidence), np.ravel(correct)
         tenth = np.minimum((10 * confidence).astype(int), 9)
