@@ -4,7 +4,9 @@ Fixed before the first run: networks 64-64-64-10, 30 epochs of 500 digits, batch
 seeds, each with its own order of the digits (500 to train on, 300 for validation, the rest as a
 test) and its own first weights, the same for every variant. The learning rate of each variant is
 the one of three with the lowest mean validation loss. A variant is compared with the right dropout
-of the same p, in pairs; worse means at least four standard errors. The results stand in cost_of_mistakes.json beside this file. Run it with ``make reproduce``.
+of the same p, in pairs; worse means at least four standard errors.
+
+The results stand in cost_of_mistakes.json beside this file. Run it with ``make reproduce``.
 """
 
 from itertools import product
