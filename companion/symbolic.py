@@ -358,7 +358,8 @@ class GRU:
         steps, batch, _ = tuple(x.shape)
         drawn = steps if self.mask_per == "step" else 1
         W, U = self.W, self.U
-        # Every mask is drawn before the scan, which cannot be differentiated through a draw.
+        # Every mask is drawn before the scan: through a draw inside it, PyTensor has a gradient
+        # only if the scan returns its masks as well.
         if self.drop == "units":
             shared = () if self.mask_per == "step" else 0
             rng, x = dropout_layer(x, p, train, rng, shared_axes=shared)

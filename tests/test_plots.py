@@ -83,11 +83,15 @@ def test_language_models_draw_a_line_a_label_and_the_training_text():
     assert shown == ["none", "some", "training text"]
 
 
-def test_memory_puts_the_first_share_at_step_one():
-    figure = plots.memory({"one mask": [0.5, 0.4]}, [0.5, 0.25])
-    shares, expected = figure.axes[0].lines
-    np.testing.assert_array_equal(shares.get_xdata(), [1, 2])
-    np.testing.assert_array_equal(expected.get_ydata(), [0.5, 0.25])
+def test_memory_draws_the_mean_of_the_networks_of_each_way_and_what_guessing_gives():
+    shares = {"none": [[0.2, 0.4], [1.0, 0.8]], "units": [[0.3, 0.3], [0.5, 0.7]]}
+    (ax,) = plots.memory([0, 50], shares, chance=0.25).axes
+    none, units, guessing = ax.lines
+    for line, means in ((none, [0.3, 0.9]), (units, [0.3, 0.6])):
+        assert line.get_xdata().tolist() == [0, 50]
+        assert line.get_ydata().tolist() == pytest.approx(means)
+    assert (none.get_color(), units.get_color()) == (plots.WITHOUT, plots.WITH)
+    assert set(guessing.get_ydata()) == {0.25}
 
 
 def test_layer_in_two_modes_marks_the_dropout_box_alone_in_the_colour_of_the_mode():
@@ -364,8 +368,8 @@ def test_both_joints_stand_at_both_hidden_layers():
 
 def test_no_line_is_left_out_for_want_of_a_colour():
     labels = [f"line {i}" for i in range(6)]
-    with pytest.raises(ValueError, match="colours for 5 lines; got 6: .*line 5"):
-        plots.memory({label: [0.5, 0.25] for label in labels}, [0.5, 0.25])
+    with pytest.raises(ValueError, match=r"colours for 5 lines; got 6: .*line 5"):
+        plots.memory([0, 50], {label: [[0.5], [0.25]] for label in labels}, 0.25)
 
 
 def test_verdicts_have_a_cell_for_each_check_of_each_audit():
@@ -379,3 +383,23 @@ def test_verdicts_have_a_cell_for_each_check_of_each_audit():
     assert columns == [["", "✓", "", "•"], ["✗", "✓", "", ""]]
     with pytest.raises(KeyError):
         plots.verdicts({"first": {"drop rate": "fine"}})
+
+
+def test_a_gain_has_the_colour_of_what_is_better_only_if_it_is_sure():
+    cells = [[5.0, 5.1, 4.9], [-5.0, -5.1, -4.9], [1.0, -1.0, 0.1]]
+    (ax,) = plots.gain_grid({"16 units": cells}, ["100", "300", "900"], "images").axes
+    colours = [to_hex(patch.get_facecolor()).upper() for patch in ax.patches]
+    assert colours == [plots.WITH, plots.WITHOUT, plots.PALE]
+
+
+def test_a_dot_stands_on_the_highest_mean_of_each_line():
+    lines = {"without": [[1.0, 2], [4, 5], [2, 3]], "with": [[6.0, 7], [4, 5], [2, 3]]}
+    (ax,) = plots.rate_curves([0.1, 0.2, 0.4], {"digits": lines}, "accuracy").axes
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [dot.get_xydata().tolist() for dot in dots] == [[[0.2, 4.5]], [[0.1, 6.5]]]
+
+
+def test_bars_of_gains_reach_four_standard_errors():
+    (ax,) = plots.gains(["digits"], {"dropout": [[1.0, 2.0, 3.0]]}, "points").axes
+    (low, high), _ = sorted(ax.collections[0].get_segments()[0][:, 1]), None
+    assert [low, high] == pytest.approx([2 - 4 / 3**0.5, 2 + 4 / 3**0.5])

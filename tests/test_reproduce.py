@@ -22,7 +22,7 @@ from companion.data import Dataset
 from companion.network import MLP
 
 ROOT = Path(__file__).parents[1]
-NAMES = ["recurrent_dropout", "pytorch_networks"]
+NAMES = ["pytorch_networks"]
 
 
 @pytest.fixture
@@ -59,11 +59,6 @@ def program(request, load):
 
 
 @pytest.fixture
-def recurrent(load):
-    return load("recurrent_dropout")
-
-
-@pytest.fixture
 def networks(load):
     return load("pytorch_networks")
 
@@ -91,21 +86,6 @@ def test_results_are_what_the_program_would_write_now(program, monkeypatch):
     assert content["command"] == "make reproduce"
     assert content["date"] >= "2025"
     assert content["versions"].keys() == {"python", *packages}
-
-
-def test_recurrent_runs_are_every_text_with_every_dropout_and_seed(recurrent):
-    runs = stored(recurrent)["runs"]
-    keys = [(run["text"], run["dropout"], run["seed"]) for run in runs]
-    wanted = product(recurrent.TEXTS, recurrent.DROPOUT, recurrent.SEEDS)
-    assert sorted(keys) == sorted(wanted)
-    for run in runs:
-        assert run["p"] == recurrent.DROPOUT[run["dropout"]]
-        assert run["update"] == [600, 1200, 1800, 2400, 3000]
-        assert run["update"][-1] == recurrent.SETTINGS["updates"]
-        assert len(run["update"]) == len(run["train"]) == len(run["held_out"])
-        # A uniform guess among 65 characters has log2(65) bits.
-        assert min(run["train"] + run["held_out"]) > 0
-        assert max(run["train"] + run["held_out"]) < math.log2(65)
 
 
 def test_network_runs_are_three_tutorials_with_their_layers_and_seeds(networks):
@@ -149,7 +129,6 @@ def test_runs_that_are_stored_are_not_repeated(program, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "there", "missing"),
     [
-        ("recurrent_dropout", [], "tinyshakespeare"),
         ("pytorch_networks", [], "mnist"),
         ("pytorch_networks", ["fashion-mnist"], "mnist"),
         ("pytorch_networks", ["mnist"], "fashion-mnist"),
@@ -174,45 +153,6 @@ def test_missing_data_is_said_before_anything_is_started(
 
 
 # What a run does
-
-
-def test_a_recurrent_run_trains_and_measures_in_turn(recurrent, monkeypatch):
-    calls = []
-
-    class Model:
-        def __init__(self, vocabulary_size, hidden_size, *, embedding_size, **kwargs):
-            calls.append(("made", vocabulary_size, hidden_size, embedding_size, kwargs))
-
-        def restart(self, seed):
-            calls.append(("restarted", seed))
-
-        def fit(self, tokens, **kwargs):
-            calls.append(("trained", len(tokens), kwargs))
-
-        def bits(self, tokens, p):
-            return len(tokens) + p
-
-    monkeypatch.setattr(recurrent, "LanguageModel", Model)
-    monkeypatch.setattr(recurrent.data, "load", lambda name: "abcd" * 50)
-    for dropout, p, mask_per in (
-        ("none", 0.0, "sequence"),
-        ("per step", 0.25, "step"),
-        ("per sequence", 0.25, "sequence"),
-    ):
-        calls.clear()
-        recurrent.model.cache_clear()
-        result = recurrent.run("a tenth", dropout, seed=2)
-        assert result == {
-            "p": p,
-            "update": [600, 1200, 1800, 2400, 3000],
-            "train": [18 + p] * 5,
-            "held_out": [20 + p] * 5,
-        }
-        made, restarted, *trained = calls
-        assert made == ("made", 4, 128, 64, {"mask_per": mask_per, "rng": 0})
-        assert restarted == ("restarted", 2)
-        arguments = {"p": p, "updates": 600, "batch_size": 32, "steps": 64}
-        assert trained == 5 * [("trained", 18, arguments)]
 
 
 @pytest.fixture

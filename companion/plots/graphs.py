@@ -10,7 +10,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
 
 from companion.plots.style import (
     BLACK,
@@ -86,15 +85,20 @@ def _arrow(ax: Axes, start: Text, end: Text, **style: Any) -> None:
 
 
 @drawn
-def memory(survived: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike) -> Figure:
-    """Draw what share of the units has never been dropped, step after step.
+def memory(
+    update: Sequence[int], named: Mapping[str, npt.ArrayLike], chance: float
+) -> Figure:
+    """Draw how many symbols of long ago networks can name, as they are trained.
 
     Parameters
     ----------
-    survived : mapping of str to array_like, shape (steps,)
-        Label, and the share after each step.
-    expected : array_like, shape (steps,)
-        The share that theory gives for a fresh mask at every step.
+    update : sequence of int, length n_measurements
+        After how many updates they were measured.
+    named : mapping of str to array_like, shape (n_measurements, n_networks)
+        Label, and the share of symbols each network named. The first label is that of networks
+        without dropout. Lines are means over the networks.
+    chance : float
+        The share that guessing gives.
 
     Returns
     -------
@@ -102,16 +106,16 @@ def memory(survived: Mapping[str, npt.ArrayLike], expected: npt.ArrayLike) -> Fi
 
     Examples
     --------
-    >>> figure = memory({"one mask": [0.5, 0.5], "a mask a step": [0.5, 0.3]}, [0.5, 0.25])
+    >>> shares = [[0.25, 0.3], [0.9, 1.0]]
+    >>> figure = memory([0, 50], {"none": shares, "units": shares}, chance=0.25)
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
-    steps = np.arange(1, len(np.asarray(expected)) + 1)
-    for label, shares, colour in coloured(survived):
-        ax.plot(steps, shares, "o", color=colour, markersize=4, label=label)
-    ax.plot(steps, expected, color=GREY, linewidth=1, label="$(1 - p)^t$", zorder=0)
-    ax.set(xlabel="step t", ylabel="share of units never dropped", ylim=(0, 1))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend()
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    for label, shares, colour in coloured(named):
+        mean = np.mean(shares, axis=1)
+        ax.plot(update, mean, "o-", color=colour, markersize=3, label=label)
+    ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="by guessing")
+    ax.set(xlabel="updates", ylabel="share of symbols named", ylim=(0, 1.02))
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -135,7 +139,9 @@ def language_models(panels: Mapping[str, Mapping[str, Sequence[Mapping]]]) -> Fi
     >>> run = {"update": [100, 200], "train": [4.0, 3.0], "held_out": [4.2, 3.8]}
     >>> figure = language_models({"a text": {"none": [run, run]}})
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(WIDTH, 3.4), sharey=True, squeeze=False
+    )
     for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
         for label, runs, colour in coloured(lines):
             at, held_out = runs[0]["update"], [run["held_out"] for run in runs]
