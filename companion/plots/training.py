@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -351,11 +352,11 @@ def two_joints() -> Figure:
     >>> figure = two_joints()
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 2.1))
-    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": BLACK}
-    small = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    box: dict[str, Any] = {"boxstyle": "round", "facecolor": "white"}
+    small = box | {"boxstyle": "round,pad=0.15", "edgecolor": "none"}
     joint = {"boxstyle": "circle", "facecolor": DROPPED, "edgecolor": DROPPED}
-    middle = {"ha": "center", "va": "center", "zorder": 3}
-    arrow = {"arrowstyle": "-|>", "color": BLACK}
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
+    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": BLACK}
     for place, name in enumerate(("x", "$h_1$", "$h_2$", "out")):
         ax.text(place, 1, name, bbox=box, **middle)
         if place:
@@ -369,12 +370,8 @@ def two_joints() -> Figure:
         )
         ax.text(place + 0.32, 0.5, "slope", color=GREY, bbox=small, **middle)
         for number, height in (("1", 1), ("2", 0)):
-            ax.text(
-                *(place + 0.45 - 0.08 * (number == "2"), height, number),
-                color="white",
-                bbox=joint,
-                **middle,
-            )
+            x = place + (0.45 if height else 0.37)
+            ax.text(x, height, number, color="white", bbox=joint, **middle)
     ax.text(-0.2, 1.38, "forward", color=GREY)
     ax.text(3.2, -0.48, "backward", color=GREY, ha="right")
     ax.set(xlim=(-0.25, 3.25), ylim=(-0.5, 1.55))
