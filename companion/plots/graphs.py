@@ -111,7 +111,7 @@ def memory(
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for label, shares, colour in coloured(named):
-        mean = np.mean(shares, axis=1)
+        mean = np.asarray(shares).mean(axis=1)
         ax.plot(update, mean, "o-", color=colour, markersize=3, label=label)
     ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="by guessing")
     ax.set(xlabel="updates", ylabel="share of symbols named", ylim=(0, 1.02))
