@@ -19,7 +19,7 @@ PAGES = {
     "network": "01_masks",
     "moments": "03_inverted_dropout",
     "distribution": "03_inverted_dropout",
-    "curves": "03_inverted_dropout",
+    "curves": "04_does_it_help",
 }
 
 

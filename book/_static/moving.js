@@ -451,8 +451,8 @@
           { from: 1e-3, to: 3, log: true, ticks: [0.001, 0.01, 0.1, 1] });
         const validation = axes(part.svg, second, "validation loss (nats)", epochs,
           { from: 0, to: 0.7, ticks: [0, 0.2, 0.4, 0.6] });
-        for (const [run, look] of [[without, "theory"], [chosen, "drawn"]]) {
-          curve(training, run.train_loss, run.train_spread, look);
+        for (const [run, look] of [[without, "without"], [chosen, "with"]]) {
+          curve(training, run.train_loss, run.train_spread, look, " trained");
           curve(validation, run.val_loss, run.val_spread, look);
         }
         const cells = (run) => ({
@@ -464,11 +464,11 @@
         fill(part.table, [["no dropout", cells(without)], [`p\u00a0=\u00a0${fixed(p)}`, cells(chosen)]]);
       });
 
-    function curve(plot, mean, spread, look) {
+    function curve(plot, mean, spread, look, dashes = "") {
       const points = (shift) => mean.map((loss, i) =>
         [i + 1, Math.max(loss + shift * spread[i], 1e-4)]); // has a logarithm
       plot.band(points(1), points(-1), `${look}-spread`);
-      plot.line(points(0), look);
+      plot.line(points(0), look + dashes);
     }
 
     function sentence(p, chosen) {
@@ -483,7 +483,7 @@
     const epoch = (run) => run.val_loss.indexOf(least(run)) + 1;
     const rate = slider(part, "curves-p",
       { label: "drop probability p", max: 0.8, step: 0.1, value: 0.8 });
-    explain(part, [["drawn", "with dropout"], ["theory", "without"]]);
+    explain(part, [["with", "with dropout"], ["without", "without"]]);
     part.update();
   }
 
