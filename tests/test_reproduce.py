@@ -540,15 +540,44 @@ def test_a_scikit_learn_run_is_what_its_settings_say(model, load, monkeypatch):
 @pytest.mark.parametrize("runs_and_settings", ["audit_alarms"], indirect=True)
 def test_audit_runs_are_every_block_of_every_rate(runs_and_settings):
     runs, settings = runs_and_settings
-    for run in runs:
-        assert sum(run["failed"].values()) <= settings["audits"]
+    assert {len(run["failed"]) for run in runs} == {settings["audits"]}
 
 
-def test_an_audit_run_counts_what_fails_first(load, monkeypatch):
+def test_an_audit_run_names_what_fails_first(load, monkeypatch):
     program = load("audit_alarms")
     monkeypatch.setitem(program.SETTINGS, "audits", 2)
-    assert program.run(1e-6, 0.0, 0) == {"failed": {}}
-    assert program.run(1e-6, 0.01, 3) == {"failed": {"drop rate": 2}}
+    assert program.run(1e-6, 0.0, 0) == {"failed": ["", ""]}
+    assert program.run(1e-6, 0.01, 3) == {"failed": ["drop rate", "drop rate"]}
+    assert program.run(1e-6, 0.01, 3, audits=1) == {"failed": ["drop rate"]}
+
+
+@pytest.mark.parametrize("runs_and_settings", ["cost_of_mistakes"], indirect=True)
+def test_every_mistake_was_trained_at_every_rate_with_every_seed(runs_and_settings):
+    runs, settings = runs_and_settings
+    keys = {(run["variant"], run["rate"], run["seed"]) for run in runs}
+    assert len(keys) == len(runs) == 6 * len(settings["rates"]) * settings["seeds"]
+    for run in runs:
+        assert (
+            len(run["validation_loss"])
+            == settings["epochs"] / settings["measured_every"]
+        )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("variant", ["one mask a batch", "no scale", "1/p, p = 0.2"])
+def test_a_mistake_is_the_one_it_is_called(variant, training, load):
+    program = load("cost_of_mistakes")
+    Layer, p = program.LAYERS[variant]
+    x = torch.ones(64, 1000)
+    y = Layer(p).train(training)(x)
+    if not training:
+        assert y is x
+        return
+    scale = {"one mask a batch": 2, "no scale": 1, "1/p, p = 0.2": 5}[variant]
+    assert set(y.unique().tolist()) == {0, scale}
+    rows = len({tuple(row) for row in y.tolist()})
+    assert rows == (1 if variant == "one mask a batch" else 64)
+    assert abs((y == 0).float().mean() - p) < 5 * math.sqrt(p * (1 - p) / 1000)
 
 
 def test_a_dropout_that_is_off_by_a_little_has_that_rate_and_the_scale_of_p(load):
