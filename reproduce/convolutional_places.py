@@ -63,12 +63,18 @@ PLACES = [
 def block(place: str, n_in: int, n_out: int) -> list[nn.Module]:
     """A convolution with its activation, pooling and what stands between them."""
     p = SETTINGS["p_maps"]
-    norm = [nn.BatchNorm2d(n_out)] if "norm" in place else []
-    before = [nn.Dropout(p)] if place == "pixels, then pooling" else []
-    behind = {"pooling, then pixels": [nn.Dropout(p)]}.get(place, [])
-    behind = {"pooling, then channels": [nn.Dropout2d(p)]}.get(place, behind)
-    convolution = nn.Conv2d(n_in, n_out, 3, padding=1)
-    return [convolution, *norm, nn.ReLU(), *before, nn.MaxPool2d(2), *behind]
+    layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, 3, padding=1)]
+    if "norm" in place:
+        layers.append(nn.BatchNorm2d(n_out))
+    layers.append(nn.ReLU())
+    if place == "pixels, then pooling":
+        layers.append(nn.Dropout(p))
+    layers.append(nn.MaxPool2d(2))
+    if place == "pooling, then pixels":
+        layers.append(nn.Dropout(p))
+    if place == "pooling, then channels":
+        layers.append(nn.Dropout2d(p))
+    return layers
 
 
 def network(place: str) -> nn.Module:
@@ -84,7 +90,8 @@ def network(place: str) -> nn.Module:
         *head,
         nn.Linear(hidden, 10),
     )
-    return layers.to(memory_format=torch.channels_last)
+    # The stubs of PyTorch know `to` with a dtype or a device alone.
+    return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def images(split: str, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:

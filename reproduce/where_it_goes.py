@@ -112,7 +112,8 @@ class Stack:
         draw = torch.Generator().manual_seed(0)
         self.p, self.norm, self.before = p, norm, before
         self.masks = torch.Generator().manual_seed(1)
-        self.weights, self.biases = [], []
+        self.weights: list[torch.Tensor] = []
+        self.biases: list[torch.Tensor] = []
         for n_in, n_out in pairwise(sizes):
             for shape, all_parameters in (
                 ((networks, n_in, n_out), self.weights),
