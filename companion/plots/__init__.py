@@ -1,5 +1,12 @@
 """Every figure the chapters draw: same size of type, colour-blind-safe, white ground."""
 
+try:
+    import matplotlib as _matplotlib  # noqa: F401
+except ImportError:
+    raise ImportError(
+        'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
+    ) from None
+
 from companion.plots.audit import detection, verdicts
 from companion.plots.comparisons import gain_grid, gains, p_curves, rate_curves
 from companion.plots.graphs import (

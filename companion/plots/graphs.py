@@ -23,6 +23,8 @@ from companion.plots.style import (
     drawn,
 )
 
+OCHRE = "#8C6D1F"  # a fifth line, for blue and orange are what a mask keeps and drops
+
 
 @drawn
 def random_graph() -> Figure:
@@ -110,9 +112,13 @@ def memory(
     >>> figure = memory([0, 50], {"none": shares, "units": shares}, chance=0.25)
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    for label, shares, colour in coloured(named):
+    looks = zip((WITHOUT, WITH, PURPLE, GREY, OCHRE), "os^Dv", strict=True)
+    for (label, shares, _), (colour, marker) in zip(
+        coloured(named), looks, strict=False
+    ):
         mean = np.asarray(shares).mean(axis=1)
-        ax.plot(update, mean, "o-", color=colour, markersize=3, label=label)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
+        ax.plot(update, mean, label=label, **look)
     ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="by guessing")
     ax.set(xlabel="updates", ylabel="share of symbols named", ylim=(0, 1.02))
     figure.legend(loc="outside upper center", ncols=2)

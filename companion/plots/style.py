@@ -4,18 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-
-try:
-    import matplotlib.pyplot as plt
-    from cycler import cycler
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError:
-    raise ImportError(
-        'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
-    ) from None
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, BLACK = (
