@@ -153,7 +153,8 @@ def run(
     """All splits at each rate; the lists are over the epochs measured, then over the rates.
 
     ``validation`` and ``test`` hold a figure a split, in one string to save room: images right, or
-    the loss in millionths; ``training`` too, on clean labels. They need all epochs.
+    the squared error times 10,000; ``training``, on clean labels at every rate, the loss times a
+    million. They need all epochs.
     """
     torch.set_num_threads(1)
     is_image = experiment in ("rivals", "quarter", "capacity")
@@ -183,12 +184,12 @@ def run(
         losses = np.array([_finite(m[f"{part}_loss"]).mean(axis=1) for m in measured])
         result[f"{part}_loss"] = losses.T.round(4).tolist()
         is_train = part == "training"
-        if epochs < AFTER[-1] or (is_train and (noise or not is_image)):
+        if epochs < AFTER[-1] or (is_train and (noise or decay or not every_rate)):
             continue
         if is_image and not is_train:
             unit, kind = SETTINGS[part], "accuracy"
         else:
-            unit, kind = 1_000_000, "loss"
+            unit, kind = 1_000_000 if is_train else 10_000, "loss"
         figures = np.array([_finite(m[f"{part}_{kind}"]) for m in measured])
         figures = (figures * unit).round().astype(int)
         result[part] = [
