@@ -1,11 +1,13 @@
 """What a method gains over another: over label noise, learning rates, sizes and p."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from companion.plots.style import (
     GREY,
@@ -73,7 +75,9 @@ def gains(
     )
     for (name, values), offset in zip(differences.items(), offsets, strict=True):
         mean, error = _mean_and_error(values)
-        style = {"color": WITH} | next(looks[name.startswith("dropout")])
+        style: dict[str, Any] = {"color": WITH} | next(
+            looks[name.startswith("dropout")]
+        )
         places = np.arange(len(groups)) + offset
         reach = errors * error
         ax.errorbar(
@@ -93,6 +97,8 @@ def rate_curves(
     label: str,
 ) -> Figure:
     """Draw a figure of merit against the learning rate, with a dot on each highest mean.
+
+    The lowest tenth of the means may lie below the picture.
 
     Parameters
     ----------
@@ -120,7 +126,12 @@ def rate_curves(
             ax.plot(
                 np.asarray(rates)[best], mean[best], "o", color=colour, markersize=7
             )
+        # What trains far too slowly would leave the rest no room.
+        means = np.concatenate(
+            [np.asarray(values).mean(axis=-1) for values in lines.values()]
+        )
         ax.set(xscale="log", xlabel="learning rate", title=title)
+        ax.set_ylim(bottom=np.quantile(means, 0.1) - 0.3)
     axes[0, 0].set_ylabel(label)
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=2)
@@ -161,7 +172,7 @@ def gain_grid(
             face = PALE if not sure else WITH if mean > 0 else WITHOUT
             shade = 0.35 if sure else 0.6
             corner = place - 0.48, height - 0.46
-            cell = plt.Rectangle(corner, 0.96, 0.92, facecolor=face, alpha=shade)
+            cell = Rectangle(corner, 0.96, 0.92, facecolor=face, alpha=shade)
             ax.add_patch(cell)
             text = f"{mean:+.1f}\n± {error:.1f}".replace("-", "\N{MINUS SIGN}")
             ax.text(place, height, text, ha="center", va="center")
