@@ -470,11 +470,11 @@ def test_the_curves_are_those_that_are_stored(p, opened):
             assert shown.pop(f"{name}: {column}") == value
     assert shown == {}
     training, validation = figure.locator(".moving-picture svg svg").all()
-    line = heights(validation, "drawn", lambda share: 0.7 * share)
+    line = heights(validation, "with", lambda share: 0.7 * share)
     np.testing.assert_allclose(line[10:], runs[p]["val_loss"][10:], atol=2e-3)
-    line = heights(training, "drawn", lambda share: 1e-3 * 3000**share)
+    line = heights(training, "with", lambda share: 1e-3 * 3000**share)
     np.testing.assert_allclose(line, runs[p]["train_loss"], rtol=0.02)
-    line = heights(validation, "theory", lambda share: 0.7 * share)
+    line = heights(validation, "without", lambda share: 0.7 * share)
     np.testing.assert_allclose(line[10:], runs[0]["val_loss"][10:], atol=2e-3)
 
 

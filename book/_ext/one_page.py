@@ -47,6 +47,16 @@ def told_apart(page: str, root: str) -> str:
     return "".join(LINK.sub(partial(rename, here=name), part) for name, part in parts)
 
 
+def borrow(app: Sphinx) -> None:
+    """Let the page be written as the others are: Sphinx forgets that once an extension has said
+    how its own node is written here.
+    """
+    handlers = app.registry.translation_handlers
+    if own := handlers.get(OnePage.name):
+        handlers[OnePage.name] = handlers["html"] | own
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", borrow)
     app.add_builder(OnePage, override=True)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

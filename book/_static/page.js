@@ -1,6 +1,8 @@
-// A link into a folded solution unfolds it. Browsers do so for <details>, which solutions are not.
+// A link into a folded solution unfolds it, and the fold of a check in it, which not every browser
+// does by itself.
 function unfold() {
   const target = document.getElementById(location.hash.slice(1));
+  target?.closest("details")?.setAttribute("open", "");
   const folded = target?.closest(".toggle-hidden");
   if (folded) {
     folded.querySelector(".toggle-button").click();
