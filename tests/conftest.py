@@ -40,6 +40,19 @@ def build(folder, builder="html", **published):
     return folder / "_build" / builder
 
 
+def build_alone(folder, builder="html"):
+    """Build the few pages that a test has written, by Sphinx with the book's extensions at hand."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", builder, ".", "out"]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT / "book" / "_ext")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the built HTML."""

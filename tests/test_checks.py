@@ -1,11 +1,10 @@
 """Sentences and their checks: joined on the page, and the build stops if one has no other."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from conftest import build_alone
 
 ROOT = Path(__file__).parents[1]
 CLAIM = (
@@ -28,15 +27,7 @@ def build(folder, pages, builder="html"):
     claims = "# What this book claims\n\n```{claims}\n```\n"
     for name, text in {"index": index, "claims": claims, **pages}.items():
         (folder / "book" / f"{name}.md").write_text(text)
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", builder, ".", "out"]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "book" / "_ext")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return build_alone(folder, builder)
 
 
 def read(folder, name):

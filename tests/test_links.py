@@ -1,12 +1,11 @@
 """Links to sources and figures: plain in a notebook, citations and numbers on a page."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from conftest import build_alone
 from pybtex.database import parse_file
 
 ROOT = Path(__file__).parents[1]
@@ -42,15 +41,7 @@ def build(folder, bib):
         (ROOT / "book" / "_static" / "logo.png").read_bytes()
     )
     (folder / "index.md").write_text(TEXT)
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", ".", "out"]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "book" / "_ext")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return build_alone(folder)
 
 
 def test_a_link_to_a_source_is_a_citation_and_one_to_a_figure_its_number(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from companion import plots
-from companion.network import MLP, History
+from companion.network import MLP
 
 
 def test_a_figure_is_not_left_open_for_a_notebook_to_show_twice():
@@ -36,24 +36,6 @@ def test_the_style_is_left_as_it_was():
     before = dict(plt.rcParams)
     plots.mask_grid({"a mask": np.eye(3, dtype=bool)})
     assert dict(plt.rcParams) == before
-
-
-def test_training_curves_need_a_validation_set():
-    with pytest.raises(ValueError, match="no validation loss"):
-        plots.training_curves({"without": [History([1, 0.1], [0, 1])]})
-
-
-def test_training_curves_say_what_set_was_held_out():
-    runs = {"a run": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]}
-    for named, shown in (({}, "validation"), ({"held_out": "test"}, "test")):
-        figure = plots.training_curves(runs, **named)
-        assert figure.axes[1].get_title() == f"{shown} loss (nats)"
-
-
-def test_curves_of_training_data_are_dashed_and_others_solid():
-    runs = {"a run": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]}
-    figure = plots.training_curves(runs)
-    assert [ax.lines[0].get_linestyle() for ax in figure.axes] == ["--", "-"]
 
 
 def test_gradients_that_pass_have_another_colour_than_those_that_fail():
@@ -242,10 +224,9 @@ def test_paired_differences_draw_every_split_the_mean_and_the_interval():
         assert mean.get_markerfacecolor() == filled
 
 
-@pytest.mark.parametrize("draw", [plots.paired_seeds, plots.pairing])
-def test_pairs_are_joined_and_their_colours_are_those_of_without_and_with(draw):
+def test_pairs_are_joined_and_their_colours_are_those_of_without_and_with():
     without, with_dropout = [0.3, 0.5, 0.4], [0.2, 0.4, 0.1]
-    figure = draw(without, with_dropout, "loss")
+    figure = plots.pairing(without, with_dropout, "loss")
     ax = figure.axes[-1]
     joined = [line for line in ax.lines if list(line.get_xdata()) == [0, 1]]
     pairs = zip(without, with_dropout, strict=True)
@@ -330,17 +311,17 @@ def test_running_moments_are_those_of_the_draws_so_far():
     assert edge[edge[:, 0] == 4][:, 1].max() == pytest.approx(1 + 2 / np.sqrt(4))
 
 
-def test_stored_curves_draw_what_training_curves_draw_from_the_runs():
-    runs = [History([1, 0.1], [0, 1], [1, 0.5], [0, 1]) for _ in range(2)]
-    runs[1].val_loss = [0.8, 0.3]
-    stored = {"train_loss": [1, 0.1], "train_spread": [0, 0]}
-    stored |= {"val_loss": [0.9, 0.4], "val_spread": [0.1, 0.1]}
-    both = plots.training_curves({"a": runs}), plots.stored_curves({"a": stored})
-    for one, other in zip(*(figure.axes for figure in both), strict=True):
-        lines = [ax.lines[0].get_ydata() for ax in (one, other)]
-        np.testing.assert_allclose(*lines)
-        bands = [ax.collections[0].get_paths()[0].vertices for ax in (one, other)]
-        np.testing.assert_allclose(*bands)
+def test_stored_curves_are_dashed_where_a_network_was_trained():
+    run = {"train_loss": [1, 0.1], "train_spread": [0.1, 0]}
+    run |= {"val_loss": [0.9, 0.4], "val_spread": [0.1, 0.2]}
+    training, validation = plots.stored_curves({"a": run}).axes
+    for ax, part, line in ((training, "train", "--"), (validation, "val", "-")):
+        (curve,) = ax.lines
+        assert curve.get_linestyle() == line
+        assert list(curve.get_ydata()) == run[f"{part}_loss"]
+        band = ax.collections[0].get_paths()[0].vertices[:, 1]
+        spread = np.array(run[f"{part}_loss"]) + run[f"{part}_spread"]
+        assert band.max() == pytest.approx(spread.max())
 
 
 def test_reliability_has_a_point_for_each_tenth_that_is_full_enough():

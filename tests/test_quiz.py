@@ -1,12 +1,11 @@
 """The quiz after each chapter: well made, and it works without a script."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import build_alone
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("[01]*.ipynb"))
@@ -102,15 +101,7 @@ def build(folder, source, builder):
         "myst_enable_extensions = ['colon_fence', 'dollarmath']\n"
     )
     (folder / "index.md").write_text(f"# Page\n\n{source}")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", builder, ".", "out"]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "book" / "_ext")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return build_alone(folder, builder)
 
 
 @pytest.mark.parametrize(

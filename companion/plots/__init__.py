@@ -51,12 +51,10 @@ from companion.plots.style import (
 from companion.plots.training import (
     gradient_errors,
     paired_differences,
-    paired_seeds,
     pairing,
     places,
     repeated_predictions,
     stored_curves,
-    training_curves,
     two_joints,
     variance_shift,
 )
@@ -90,7 +88,6 @@ __all__ = [
     "memory",
     "p_curves",
     "paired_differences",
-    "paired_seeds",
     "pairing",
     "places",
     "preactivations",
@@ -105,7 +102,6 @@ __all__ = [
     "survivors",
     "thinned_networks",
     "thinned_predictions",
-    "training_curves",
     "two_joints",
     "variance_shift",
     "verdicts",

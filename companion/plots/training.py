@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from companion.network import History
 from companion.plots.style import (
     BLACK,
     DROPPED,
@@ -63,64 +62,6 @@ def gradient_errors(errors: Mapping[str, float], bound: float) -> Figure:
 
 
 @drawn
-def training_curves(
-    runs: Mapping[str, Sequence[History]], *, held_out: str = "validation"
-) -> Figure:
-    """Draw train and validation loss over the epochs, mean and spread over the seeds.
-
-    Parameters
-    ----------
-    runs : mapping of str to sequence of History
-        Label, and one history a seed, all of one length.
-    held_out : str
-        What the chapter calls the set that the histories have as validation set.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> figure = training_curves({"p = 0": [History([1, 0.1], [0, 1], [1, 0.5], [0, 1])]})
-    """
-    if not all(
-        history.val_loss for histories in runs.values() for history in histories
-    ):
-        raise ValueError("a history has no validation loss: give fit a validation set")
-    parts = "train_loss", "val_loss"
-    curves: dict[str, list[tuple[npt.NDArray, npt.NDArray]]] = {}
-    for label, histories in runs.items():
-        losses = [[getattr(h, part) for h in histories] for part in parts]
-        curves[label] = [(np.mean(v, axis=0), np.std(v, axis=0)) for v in losses]
-    top = 2.5 * max(h.val_loss[-1] for run in runs.values() for h in run)
-    return _losses(curves, top, held_out)
-
-
-def _losses(
-    curves: Mapping[str, Sequence[tuple[npt.NDArray, npt.NDArray]]],
-    top: float,
-    held_out: str = "validation",
-) -> Figure:
-    """Mean and spread of the training loss, and of the held-out loss up to `top`."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
-    for label, losses, colour in coloured(curves):
-        for ax, (mean, spread), line in zip(axes, losses, ("--", "-"), strict=True):
-            style = {"color": colour, "label": label, "linestyle": line}
-            draw_spread(ax, np.arange(1, len(mean) + 1), mean, spread, **style)
-    axes[0].set(yscale="log", xlabel="epoch", title="training loss (nats)")
-    # A band may reach down to nothing, which would leave the lines no room.
-    axes[0].set_ylim(bottom=min(mean.min() for (mean, _), _ in curves.values()) / 1.5)
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter(NullFormatter())
-    axes[1].set(xlabel="epoch", title=f"{held_out} loss (nats)", ylim=(0, top))
-    figure.legend(
-        *axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=3
-    )
-    return figure
-
-
-@drawn
 def stored_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw train and validation loss over the epochs from stored means and spreads.
 
@@ -140,40 +81,26 @@ def stored_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     >>> run |= {"train_spread": [0.1, 0.01], "val_spread": [0.1, 0.1]}
     >>> figure = stored_curves({"p = 0": run})
     """
-    curves = {
-        label: [
-            (np.array(run[f"{part}_loss"]), np.array(run[f"{part}_spread"]))
-            for part in ("train", "val")
-        ]
-        for label, run in runs.items()
-    }
-    return _losses(curves, 2.5 * max(run["val_loss"][-1] for run in runs.values()))
-
-
-@drawn
-def paired_seeds(
-    without: npt.ArrayLike, with_dropout: npt.ArrayLike, label: str
-) -> Figure:
-    """Draw one line a pair, from the network without dropout to the one with it.
-
-    Parameters
-    ----------
-    without, with_dropout : array_like, shape (n_pairs,)
-        The figure of merit of each pair.
-    label : str
-        What it is, with its unit.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> figure = paired_seeds([0.2, 0.3], [0.1, 0.3], "validation loss (nats)")
-    """
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.8))
-    _pairs(ax, np.asarray(without), np.asarray(with_dropout), joined=True)
-    ax.set_ylabel(label)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3))
+    for label, run, colour in coloured(runs):
+        for ax, part, line in zip(axes, ("train", "val"), ("--", "-"), strict=True):
+            loss, spread = (
+                np.array(run[f"{part}_loss"]),
+                np.array(run[f"{part}_spread"]),
+            )
+            style = {"color": colour, "label": label, "linestyle": line}
+            draw_spread(ax, np.arange(1, len(loss) + 1), loss, spread, **style)
+    # A band may reach down to nothing, which would leave the lines no room.
+    lowest = min(min(run["train_loss"]) for run in runs.values())
+    axes[0].set(yscale="log", xlabel="epoch", title="training loss (nats)")
+    axes[0].set_ylim(bottom=lowest / 1.5)
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    top = 2.5 * max(run["val_loss"][-1] for run in runs.values())
+    axes[1].set(xlabel="epoch", title="validation loss (nats)", ylim=(0, top))
+    labels = axes[1].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside upper center", ncols=3)
     return figure
 
 
