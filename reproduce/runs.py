@@ -26,9 +26,9 @@ def run_missing(
 ) -> None:
     """Call ``run(**key)`` for each wanted key that is not in `results` yet, and save each.
 
-    A key says which run it is; what `run` measured and how many seconds of a processor it took is stored
-    beside it, and `what` was run, in a few words, above all. A run that fails does not stop the
-    others: its error is raised when they are done.
+    A key says which run it is. Beside it is stored what `run` measured and how many seconds of a
+    processor it took; above all of them, in a few words, `what` was run. A run that fails does not
+    stop the others: its error is raised when they are done.
     """
     stored = json.loads(results.read_text()) if results.exists() else {"runs": []}
     runs, errors = stored["runs"], []

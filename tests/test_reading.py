@@ -39,6 +39,7 @@ def test_a_link_to_the_glossary_shows_what_the_term_means(pages):
         for link in pages[name][1].select(TERM):
             term = glossary.find("dt", id=urldefrag(link["href"])[1])
             meaning = term.find_next_sibling("dd").text
+            meaning = re.sub(r" \[[^]]+, \d{4}\]", "", meaning)
             assert link["title"].split() == meaning.split(), (name, link["href"])
 
 

@@ -5,6 +5,7 @@ entry of the bibliography says where it is cited.
 from typing import Any
 
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -15,11 +16,20 @@ def meanings(env: BuildEnvironment) -> dict[str, str]:
     """The meaning of each term of the glossary, by the id of its entry."""
     entries = env.get_doctree(GLOSSARY).findall(nodes.definition_list_item)
     return {
-        anchor: " ".join(meaning.astext().split())
+        anchor: without_sources(meaning)
         for *terms, meaning in entries
         for term in terms
         for anchor in term["ids"]
     }
+
+
+def without_sources(meaning: nodes.Element) -> str:
+    """The words of a meaning; a tooltip has no room for who said it first."""
+    words = meaning.deepcopy()
+    for link in list(words.findall(pending_xref)):
+        if link["refdomain"] == "cite":
+            link.parent.remove(link)
+    return " ".join(words.astext().split()).replace(" .", ".").replace(" ;", ";")
 
 
 def explain(app: Sphinx, page: nodes.document, name: str) -> None:
