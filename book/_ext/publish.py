@@ -6,6 +6,7 @@ repository, "owner/name". What needs one of them is left out without it.
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,8 +50,11 @@ def configure(app: Sphinx, config: Config) -> None:
 def lighten(app: Sphinx, error: Exception | None) -> None:
     """Cut what the pages load, from three megabytes to less than one, and what none loads."""
     if not error and app.builder.name == "html":
-        for bundle in Path(app.outdir, "_static", "mathjax").glob("*-*.js"):
+        mathjax = Path(app.outdir, "_static", "mathjax")
+        for bundle in mathjax.glob("*-*.js"):
             bundle.unlink()  # of parts, and they are loaded one by one
+        for unused in ("sre", "output/svg"):  # speech in eight languages, another output
+            shutil.rmtree(mathjax / unused, ignore_errors=True)
         lighten_icons(Path(app.outdir))
         for path in Path(app.outdir, "_images").rglob("*.png"):
             picture = Image.open(path).convert("RGB")
