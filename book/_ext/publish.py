@@ -53,7 +53,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         mathjax = Path(app.outdir, "_static", "mathjax")
         for bundle in mathjax.glob("*-*.js"):
             bundle.unlink()  # of parts, and they are loaded one by one
-        for unused in ("sre", "output/svg"):  # speech in eight languages, another output
+        for unused in ("sre", "output/svg"):  # speech, and another output
             shutil.rmtree(mathjax / unused, ignore_errors=True)
         lighten_icons(Path(app.outdir))
         for path in Path(app.outdir, "_images").rglob("*.png"):
