@@ -6,14 +6,8 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from companion.masks import (
-    Rng,
-    bernoulli_mask,
-    check_axes,
-    check_floating,
-    check_probability,
-    select,
-)
+from companion.checks import Rng, check_axes, check_floating, check_probability
+from companion.masks import bernoulli_mask, select
 
 Mask = npt.NDArray[np.bool_]
 
@@ -106,23 +100,58 @@ def dropout(
     >>> dropout(x, 0.5, training=False)
     array([1., 2., 3., 4.])
     """
-    p, y = check_probability(p), np.asarray(x)
-    check_axes(shared_axes, y.ndim)
+    p, x = check_probability(p), np.asarray(x)
+    check_axes(shared_axes, x.ndim)
     if not training:
-        mask = None
-    else:
-        check_floating(y)
-        if mask is None and p > 0:
-            mask = bernoulli_mask(y.shape, p, rng=rng, shared_axes=shared_axes)
-        y = dropout_backward(y, mask, p)
+        return (x, None) if return_mask else x
+    if mask is None and p > 0:
+        mask = bernoulli_mask(x.shape, p, rng=rng, shared_axes=shared_axes)
+    y = apply_mask(x, mask, p)
     return (y, mask) if return_mask else y
+
+
+def apply_mask(x: npt.ArrayLike, mask: Mask | None, p: float) -> npt.NDArray:
+    """Return ``x / (1 - p)`` where `mask` is True, and 0 elsewhere.
+
+    Parameters
+    ----------
+    x : array_like of float16, float32 or float64
+        Activations on the way forward, gradients on the way back.
+    mask : numpy.ndarray of bool or None
+        True where kept; must broadcast to `x`. None: nothing is dropped.
+    p : float
+        The drop probability (not the keep probability!), in [0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape and dtype of `x`; all zeros for ``p == 1``. `x` itself if `mask` is None.
+
+    Raises
+    ------
+    ValueError
+        If `p` is outside [0, 1] or NaN, or `mask` does not fit.
+    TypeError
+        If `p` is not a real number, `mask` is not bool, or `x` is not floating.
+
+    Examples
+    --------
+    >>> apply_mask([1.0, 2.0, 3.0], np.array([True, False, True]), 0.5)
+    array([2., 0., 6.])
+    """
+    p, x = check_probability(p), check_floating(x)
+    if mask is None:
+        return x
+    if p == 1:
+        return select(x, np.zeros_like(mask))
+    return select(x, mask, 1 / (1 - p))
 
 
 def dropout_backward(grad: npt.ArrayLike, mask: Mask | None, p: float) -> npt.NDArray:
     """Push a gradient back through `dropout`: the forward's mask, and its scale.
 
     Given the mask, dropout is linear: every unit is multiplied by 0 or by ``1 / (1 - p)``.
-    Its backward pass is therefore the same map.
+    Its backward pass is therefore the same map, `apply_mask`.
 
     Parameters
     ----------
@@ -153,8 +182,4 @@ def dropout_backward(grad: npt.ArrayLike, mask: Mask | None, p: float) -> npt.ND
     >>> dropout_backward([1.0, 1.0, 1.0], np.array([True, False, True]), 0.5)
     array([2., 0., 2.])
     """
-    p, grad = check_probability(p), check_floating(grad)
-    if mask is None:
-        return grad
-    kept = select(grad, mask, 1 / (1 - p) if p < 1 else 1.0)
-    return kept if p < 1 else np.zeros_like(kept)
+    return apply_mask(grad, mask, p)

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from numbers import Real
-from operator import index
 
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 2**18  # units a pass: random bytes, mask, input and result stay in cache
+from companion.checks import (
+    Rng,
+    check_axes,
+    check_floating,
+    check_probability,
+    check_rng,
+)
 
-Rng = np.random.Generator | int | None
+BLOCK = 2**18  # units in a pass: random bytes, mask, input and result stay in cache
 
 
 def bernoulli_mask(
@@ -50,8 +54,8 @@ def bernoulli_mask(
 
     Notes
     -----
-    The draw is what dropout costs. One random byte a unit, compared with the whole part of
-    ``256 * p``, is an eighth of what a random double takes; it leaves less than 1/128 of the
+    The draw is what dropout costs. One random byte for each unit, compared with the whole part
+    of ``256 * p``, is an eighth of what a random double takes; it leaves less than 1/128 of the
     probability to be made up. A Poisson number of units picked at random makes it up, so the
     drop probability is `p` itself, to the last bits of a double, and the units stay independent.
 
@@ -70,38 +74,35 @@ def bernoulli_mask(
            [False,  True,  True,  True]])
     """
     p = check_probability(p)
-    mask = np.full(shape, p < 1)
-    shared = check_axes(shared_axes, mask.ndim)
-    if p in (0, 1) or mask.size == 0:
-        return mask
-    if shared:
-        drawn = tuple(
-            1 if axis in shared else size for axis, size in enumerate(mask.shape)
-        )
-        return np.broadcast_to(bernoulli_mask(drawn, p, rng=rng), mask.shape)
-    _draw_into(mask.reshape(-1), p, check_rng(rng))
-    return mask
+    shape = np.empty(shape, bool).shape  # as NumPy reads it
+    shared = check_axes(shared_axes, len(shape))
+    if p in (0, 1) or 0 in shape:
+        return np.full(shape, p < 1)
+    sizes = [1 if axis in shared else size for axis, size in enumerate(shape)]
+    mask = _draw(math.prod(sizes), p, check_rng(rng)).reshape(sizes)
+    return np.broadcast_to(mask, shape) if shared else mask
 
 
-def _draw_into(mask: npt.NDArray[np.bool_], p: float, rng: np.random.Generator) -> None:
-    """Hit each unit with the rarer of p and 1 - p; a hit drops it, or keeps it if p > 1/2."""
+def _draw(n: int, p: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Draw the rarer of dropped and kept, and turn that into what is kept."""
     rarer = min(p, 1 - p)
     threshold = int(256 * rarer)
-    hit = np.greater_equal if p <= 0.5 else np.less
-    for start in range(0, mask.size, BLOCK):
-        block = mask[start : start + BLOCK]
+    rare = np.empty(n, bool)
+    for start in range(0, n, BLOCK):
+        block = rare[start : start + BLOCK]
         words = rng.integers(
             2**64 - 1, size=-(-block.size // 8), dtype=np.uint64, endpoint=True
         )
         # Little-endian bytes on every machine, so that a seed means one mask everywhere.
         draws = words.astype("<u8", copy=False).view(np.uint8)[: block.size]
-        hit(draws, threshold, out=block)
+        np.less(draws, threshold, out=block)
     missing = (256 * rarer - threshold) / (256 - threshold)
     if missing:
         # Hits of a Poisson process, thrown at random: each unit is hit with probability
         # 1 - exp(-rate) = missing, independently of the others.
-        hits = rng.poisson(-math.log1p(-missing) * mask.size)
-        mask[rng.integers(mask.size, size=hits)] = p > 0.5
+        hits = rng.poisson(-math.log1p(-missing) * n)
+        rare[rng.integers(n, size=hits)] = True
+    return rare if p > 0.5 else np.logical_not(rare, out=rare)
 
 
 def select(
@@ -172,79 +173,3 @@ def _cache_sized(*arrays: npt.NDArray) -> Iterator[tuple[npt.NDArray, ...]]:
             yield tuple(a[start : start + BLOCK] for a in flat)
     else:
         yield arrays
-
-
-def check_probability(p: float, name: str = "p") -> float:
-    """Return `p` as a float in [0, 1], or say what is wrong with it.
-
-    Examples
-    --------
-    >>> check_probability(1.5)
-    Traceback (most recent call last):
-        ...
-    ValueError: p is a drop probability in [0, 1]; got 1.5
-    """
-    if not isinstance(p, (float, Real)) or isinstance(p, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a real number; got {p!r}")
-    if not 0 <= p <= 1:  # NaN fails this too
-        raise ValueError(f"{name} is a drop probability in [0, 1]; got {p}")
-    return float(p)
-
-
-def check_axes(shared_axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Return axes counted from the front, or say which one is out of range.
-
-    Examples
-    --------
-    >>> check_axes((0, -1), ndim=4)
-    (0, 3)
-    """
-    if isinstance(shared_axes, tuple) and not shared_axes:
-        return ()
-    given = shared_axes if isinstance(shared_axes, Sequence) else (shared_axes,)
-    axes = [index(axis) for axis in given]
-    if not all(-ndim <= axis < ndim for axis in axes):
-        raise ValueError(
-            f"shared_axes must be axes of {ndim} dimensions; got {shared_axes}"
-        )
-    positive = tuple(axis % ndim for axis in axes)
-    if len(set(positive)) < len(positive):
-        raise ValueError(f"shared_axes must not name an axis twice; got {shared_axes}")
-    return positive
-
-
-def check_rng(rng: Rng) -> np.random.Generator:
-    """Return a generator: the one given, one seeded with an int, or a fresh one for None.
-
-    Examples
-    --------
-    >>> check_rng("seed")
-    Traceback (most recent call last):
-        ...
-    TypeError: rng must be a numpy.random.Generator, an int seed or None; got 'seed'
-    """
-    if isinstance(rng, bool) or not isinstance(
-        rng, (np.random.Generator, int, np.integer, type(None))
-    ):
-        raise TypeError(
-            f"rng must be a numpy.random.Generator, an int seed or None; got {rng!r}"
-        )
-    if isinstance(rng, (int, np.integer)) and rng < 0:
-        raise ValueError(f"a seed must not be negative; got {rng}")
-    return np.random.default_rng(rng)
-
-
-def check_floating(x: npt.ArrayLike) -> npt.NDArray[np.floating]:
-    """Return `x` as an array, refusing every dtype but float16, float32 and float64.
-
-    Examples
-    --------
-    >>> check_floating([1, 2])
-    Traceback (most recent call last):
-        ...
-    TypeError: dropout needs float16, float32 or float64; got int64
-    """
-    array = np.asarray(x)
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise TypeError(f"dropout needs float16, float32 or float64; got {array.dtype}")
-    return array

@@ -5,14 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from companion.masks import (
-    Rng,
-    bernoulli_mask,
-    check_axes,
-    check_floating,
-    check_probability,
-    select,
-)
+from companion.checks import Rng, check_axes, check_floating, check_probability
+from companion.masks import bernoulli_mask, select
 
 
 def dropout(
