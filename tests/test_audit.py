@@ -29,10 +29,11 @@ from companion.audit import (
     audit_estimator,
     chance,
     layer,
-    run,
+    runner,
 )
 from companion.audit.__main__ import main
-from companion.audit.adapters import global_states
+from companion.audit.estimator import CHECKS as ESTIMATOR_CHECKS
+from companion.audit.state import global_states
 from companion.estimators import MLPDropoutClassifier, MLPDropoutRegressor
 
 
@@ -635,7 +636,7 @@ def test_what_a_candidate_does_wrong_is_reported(candidate, said):
 
 
 def test_an_endless_candidate_is_left_behind(monkeypatch):
-    monkeypatch.setattr(run, "TIME_LIMIT", 0.2)
+    monkeypatch.setattr(runner, "TIME_LIMIT", 0.2)
     enough = threading.Event()
 
     def endless(x, p, training, rng):
@@ -646,7 +647,7 @@ def test_an_endless_candidate_is_left_behind(monkeypatch):
     report = audit(endless)
     enough.set()
     assert report.failures[-1].measured == "no answer within 0.2 s"
-    assert len(report.checks) < 19
+    assert len(report.checks) < len(layer.CHECKS)
 
 
 def test_an_audit_leaves_everything_as_it_was():
@@ -899,6 +900,21 @@ def test_the_command_in_a_shell_with_json():
     command = [sys.executable, "-m", "companion.audit", "torch.nn:Dropout", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == audit(torch.nn.Dropout).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "checks"),
+    [
+        ("torch.nn:Dropout", layer.CHECKS),
+        ("companion.estimators:MLPDropoutRegressor", ESTIMATOR_CHECKS),
+    ],
+)
+def test_checks_have_names_where_docstrings_are_left_out(name, checks):
+    command = [sys.executable, "-OO", "-m", "companion.audit", name, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [(c["name"], c["meaning"]) for c in json.loads(done.stdout)["checks"]]
+    assert found == [(check.name, check.meaning) for check in checks]
+    assert all(map(all, found))
 
 
 def test_import_without_scipy_says_how_to_install_it(monkeypatch):

@@ -5,7 +5,6 @@ For a kind that is not here, write a class with the methods of `Adapter` and aud
 
 import copy
 import inspect
-import random
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -317,15 +316,6 @@ def adapt(candidate: Any, p: float) -> Adapter:
     if _keywords(candidate, "rng") or _required(candidate) == 4:
         return NumPyFunction(candidate)
     return TorchFunction(candidate)
-
-
-def global_states() -> list[Any]:
-    """Return the states of the generators that nobody owns."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    states = [random.getstate(), (name, keys.tobytes(), *rest)]  # type: ignore[attr-defined]
-    if torch := sys.modules.get("torch"):
-        states.append(torch.get_rng_state().tolist())
-    return states
 
 
 def _order(shape: Any, strides: Any) -> list[int]:

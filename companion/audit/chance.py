@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from companion.audit.adapters import Array
-from companion.audit.run import NotApplicableError
+from companion.audit.runner import NotApplicableError
 
 try:
     from scipy import stats

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from companion.audit.adapters import Array, global_states
+from companion.audit.adapters import Array
 from companion.audit.chance import correlation, overlap_p, two_sided
 from companion.audit.report import AuditReport
-from companion.audit.run import Result, run
-from companion.masks import check_probability
+from companion.audit.runner import Checks, Result, run_checks
+from companion.audit.state import global_states
+from companion.checks import check_inside, check_probability
 
 from scipy import stats  # isort: skip
 
@@ -21,6 +22,8 @@ UNITS, STEPS = (
     1000,
 )  # hidden units, and updates, of the network whose masks are looked at
 STATISTICS = 4  # tests that chance could fail: each gets this share of alpha
+
+CHECKS = Checks()
 
 
 class Subject:
@@ -124,16 +127,19 @@ def _logits(model: Any, output: Array) -> Array:
 # Checks
 
 
+@CHECKS.add("trains", "A small network is fitted, and predicts finite numbers.")
 def trains(s: Subject) -> Result:
-    """trains: A small network is fitted, and predicts finite numbers."""
     X, y = s.few()
     if not np.isfinite(s.make().fit(X, y).predict(X)).all():
         raise ValueError("predictions are not finite")
     return Result("pass", "yes")
 
 
+@CHECKS.add(
+    "backward",
+    "The gradient equals central differences of the model's own loss in training.",
+)
 def gradient(s: Subject) -> Result:
-    """backward: The gradient equals central differences of the model's own loss in training."""
     errors = {
         name: max(_gradient_error(s, name, s.seed + i) for i in range(3))
         for name in ("relu", "tanh", "logistic", "identity")
@@ -196,8 +202,8 @@ def _step(s: Subject, model: Any, X: Array, y: Array) -> Any:
     return model._backprop(*(given.get(name, [None] * layers) for name in names))[:3]
 
 
+@CHECKS.add("drop rate", "A hidden unit is dropped with probability p.")
 def drop_rate(s: Subject) -> Result:
-    """drop rate: A hidden unit is dropped with probability p."""
     masks, _ = s.masks()
     n, kept = masks.size, int(masks.sum())
     low, high = stats.binom.ppf([s.level / 2, 1 - s.level / 2], n, s.p) / n
@@ -208,8 +214,11 @@ def drop_rate(s: Subject) -> Result:
     return Result("pass", f"{1 - kept / n:.4f}", bound)
 
 
+@CHECKS.add(
+    "survivors' scale",
+    "Kept units are multiplied by 1/(1-p), as nothing is scaled at the end.",
+)
 def scale(s: Subject) -> Result:
-    """survivors' scale: Kept units are multiplied by 1/(1-p), as nothing is scaled at the end."""
     _, scales = s.masks()
     scales = scales[np.isfinite(scales)]  # with no unit kept there is no scale to see
     found, wanted = float(np.median(scales)), 1 / (1 - s.p)
@@ -222,8 +231,8 @@ def scale(s: Subject) -> Result:
     return Result("pass", f"{found:.4g}", f"{wanted:.4g}")
 
 
+@CHECKS.add("samples independent", "Every sample of a batch has a mask of its own.")
 def samples_independent(s: Subject) -> Result:
-    """samples independent: Every sample of a batch has a mask of its own."""
     batch = 4
     masks, _ = s.masks(batch)
     n, lost, expected = masks.size, int((~masks).sum()), s.p**batch
@@ -238,8 +247,11 @@ def samples_independent(s: Subject) -> Result:
     return Result("pass", measured, bound)
 
 
+@CHECKS.add(
+    "fresh mask every call",
+    "The next step draws again, and so does the next partial_fit.",
+)
 def fresh_mask(s: Subject) -> Result:
-    """fresh mask every call: The next step draws again, and so does the next partial_fit."""
     masks, _ = s.masks()
     steps = masks[:-1:2], masks[1::2]
     found = correlation(*steps)
@@ -260,8 +272,8 @@ def fresh_mask(s: Subject) -> Result:
     return Result("pass", f"correlation {found:+.3f}", "0")
 
 
+@CHECKS.add("inference", "Predictions are those of the whole network, every time.")
 def inference(s: Subject) -> Result:
-    """inference: Predictions are those of the whole network, every time."""
     X, y = s.few()
     model = s.make(max_iter=3).fit(X, y)
     hidden = 1 / (1 + np.exp(-(X @ model.coefs_[0] + model.intercepts_[0])))
@@ -275,8 +287,11 @@ def inference(s: Subject) -> Result:
     return Result("pass", "the whole network", "the whole network")
 
 
+@CHECKS.add(
+    "p = 0",
+    "scikit-learn's own model to the last bit, or an error that says it cannot be.",
+)
 def p_zero(s: Subject) -> Result:
-    """p = 0: scikit-learn's own model to the last bit, or an error that says it cannot be."""
     X, y = s.few()
     try:
         ours = s.make(batch_size=5, max_iter=3, shuffle=True, **{s.name: 0.0}).fit(X, y)
@@ -291,8 +306,8 @@ def p_zero(s: Subject) -> Result:
     return Result("pass", "the same", "the same")
 
 
+@CHECKS.add("p = 1", "Finite numbers, or an error that says that it cannot be.")
 def p_one(s: Subject) -> Result:
-    """p = 1: Finite numbers, or an error that says that it cannot be."""
     X, y = s.few()
     try:
         model = s.make(**{s.name: 1.0}).fit(X, y)
@@ -304,8 +319,8 @@ def p_one(s: Subject) -> Result:
     return Result("pass", "finite", "finite")
 
 
+@CHECKS.add("bad p refused", "A p outside [0, 1], or NaN, raises an error.")
 def bad_p(s: Subject) -> Result:
-    """bad p refused: A p outside [0, 1], or NaN, raises an error."""
     taken = []
     for p in (-0.1, 1.5, float("nan")):
         try:
@@ -319,8 +334,8 @@ def bad_p(s: Subject) -> Result:
     return Result("pass", "an error", "an error")
 
 
+@CHECKS.add("dtype and layout", "float32 stays float32, as in scikit-learn's model.")
 def dtype_kept(s: Subject) -> Result:
-    """dtype and layout: float32 stays float32, as in scikit-learn's model."""
     X, y = s.few()
     y = y if s.classifies else y.astype(np.float32)
     found = {str(a.dtype) for a in s.make().fit(X.astype(np.float32), y).coefs_}
@@ -331,8 +346,8 @@ def dtype_kept(s: Subject) -> Result:
     return Result("pass", "float32", "float32")
 
 
+@CHECKS.add("seedable", "One random_state, one model; another one, another model.")
 def seedable(s: Subject) -> Result:
-    """seedable: One random_state, one model; another one, another model."""
     first, again, other = (
         s.make(random_state=seed).fit(*s.few()).coefs_[1] for seed in (1, 1, 2)
     )
@@ -346,20 +361,14 @@ def seedable(s: Subject) -> Result:
     return Result("pass", "repeatable", "repeatable")
 
 
+@CHECKS.add("global state left alone", "Nobody else's random numbers change.")
 def global_state(s: Subject) -> Result:
-    """global state left alone: Nobody else's random numbers change."""
     before = global_states()
     s.make().fit(*s.few())
     if global_states() != before:
         why = "Other parts of a program get other random numbers because this one ran."
         return Result("fail", "changed", "unchanged", why)
     return Result("pass", "unchanged", "unchanged")
-
-
-CHECKS: tuple[Callable[[Subject], Result], ...] = (
-    *(trains, gradient, drop_rate, scale, samples_independent, fresh_mask, inference),
-    *(p_zero, p_one, bad_p, dtype_kept, seedable, global_state),
-)
 
 
 def audit_estimator(
@@ -401,12 +410,9 @@ def audit_estimator(
     >>> audit_estimator(MLPDropoutRegressor).passed
     True
     """
-    if not 0 < check_probability(p) < 1:
-        raise ValueError(f"p must lie between 0 and 1, ends excluded; got {p!r}")
-    if not 0 < alpha < 1:
-        raise ValueError(
-            f"alpha must lie between 0 and 1, ends excluded; got {alpha!r}"
-        )
+    check_probability(p)
+    check_inside(p, "p")
+    check_inside(alpha, "alpha")
     estimator = estimator() if isinstance(estimator, type) else estimator
     subject = Subject(estimator, float(p), seed, alpha)
-    return AuditReport(type(estimator).__name__, run(CHECKS, subject))
+    return AuditReport(type(estimator).__name__, run_checks(CHECKS, subject))

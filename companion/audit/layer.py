@@ -1,13 +1,12 @@
 """The checks of a dropout layer or function."""
 
-from collections.abc import Callable
 from functools import cache, cached_property
 from math import ceil, log, log1p, prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from companion.audit.adapters import Adapter, Array, adapt, global_states
+from companion.audit.adapters import Adapter, Array, adapt
 from companion.audit.chance import (
     correlation,
     overlap_p,
@@ -16,8 +15,15 @@ from companion.audit.chance import (
     worst_pair,
 )
 from companion.audit.report import AuditReport, Verdict
-from companion.audit.run import NotApplicableError, Result, run, said
-from companion.masks import check_probability
+from companion.audit.runner import (
+    Checks,
+    NotApplicableError,
+    Result,
+    run_checks,
+    said,
+)
+from companion.audit.state import global_states
+from companion.checks import check_inside, check_probability
 
 from scipy import stats  # isort: skip
 
@@ -26,6 +32,8 @@ CALLS = 256
 ROUNDED = 2**-16  # how far off a rate may be, to which the scale is matched
 PAIRED = 256  # units whose pairs are compared
 STATISTICS = 32  # tests that chance could fail, at most: each gets this share of alpha
+
+CHECKS = Checks()
 
 
 class Draws(NamedTuple):
@@ -149,11 +157,14 @@ def _rounding(dtype: str) -> float:
     return (2.0**-7 if dtype == "bfloat16" else float(np.finfo(dtype).eps)) / 2
 
 
-# Checks. Each takes a Subject and gives a Result; its docstring is its name and its meaning.
+# Checks. Each takes a Subject and gives a Result.
 
 
+@CHECKS.add(
+    "what is dropped",
+    "Units are dropped, each on its own, or whole channels on purpose.",
+)
 def what_is_dropped(s: Subject) -> Result:
-    """what is dropped: Units are dropped, each on its own, or whole channels on purpose."""
     y = s.adapter.values(s.fresh(s.input(), s.p))
     if y.shape != s.shape or not _elementwise(s, y / s.values()):
         return _response(s)
@@ -193,8 +204,10 @@ def _response(s: Subject) -> Result:
     )
 
 
+@CHECKS.add(
+    "drop rate", "A unit is dropped with probability p, and every unit with the same."
+)
 def drop_rate(s: Subject) -> Result:
-    """drop rate: A unit is dropped with probability p, and every unit with the same."""
     for p, dtype in [*s.settings(), (s.p, s.adapter.dtypes[0])]:
         masks = s.distinct(s.draws(p, dtype))
         n, kept = masks.size, int(masks.sum())
@@ -218,8 +231,11 @@ def drop_rate(s: Subject) -> Result:
     return Result("pass", dropped, bound)
 
 
+@CHECKS.add(
+    "survivors' scale",
+    "Kept units are multiplied by 1/(1-p), or by 1 if inference scales.",
+)
 def scale(s: Subject) -> Result:
-    """survivors' scale: Kept units are multiplied by 1/(1-p), or by 1 if inference scales."""
     for p in s.rates:
         found, inverse = s.draws(p, s.adapter.dtypes[0]), 1 / (1 - p)
         names = {p: "p", 1 - p: "1-p", 1 / p: "1/p", inverse: "1/(1-p)", 1.0: "none"}
@@ -246,8 +262,10 @@ def scale(s: Subject) -> Result:
     return Result("pass", said, bound)
 
 
+@CHECKS.add(
+    "mean kept", "The mean over masks is what inference gives, also in half precision."
+)
 def mean_kept(s: Subject) -> Result:
-    """mean kept: The mean over masks is what inference gives, also in half precision."""
     worst = (1.0, np.nan, "", "")
     for p, dtype in s.settings():
         found, factor = s.draws(p, dtype), s.inference(p, dtype)
@@ -284,8 +302,10 @@ def mean_kept(s: Subject) -> Result:
     return Result("fail", measured, bound, why)
 
 
+@CHECKS.add(
+    "inference", "The identity, or the scale 1-p that goes with bare masks in training."
+)
 def inference(s: Subject) -> Result:
-    """inference: The identity, or the scale 1-p that goes with bare masks in training."""
     if not s.adapter.has_inference:
         raise NotApplicableError("no inference mode to call")
     bound = "x, or x(1-p) after bare masks"
@@ -313,8 +333,8 @@ def inference(s: Subject) -> Result:
     return Result("pass", "x(1-p)" if test_time else "x", bound)
 
 
+@CHECKS.add("units independent", "Whether one unit is kept says nothing about another.")
 def units_independent(s: Subject) -> Result:
-    """units independent: Whether one unit is kept says nothing about another."""
     rows = s.rows()
     m = rows.shape[1]
     if m < 2:
@@ -343,8 +363,8 @@ def units_independent(s: Subject) -> Result:
     return Result("pass", measured, bound)
 
 
+@CHECKS.add("samples independent", "Every sample of a batch has a mask of its own.")
 def samples_independent(s: Subject) -> Result:
-    """samples independent: Every sample of a batch has a mask of its own."""
     if not s.has_batch or s.shape[0] < 2:
         raise NotApplicableError("the input has no batch axis")
     why = (
@@ -373,8 +393,8 @@ def _limit(s: Subject, n: int, m: int) -> float:
     return float(stats.norm.isf(s.level / (m * (m - 1)))) / sqrt(n)
 
 
+@CHECKS.add("fresh mask every call", "The next call draws again.")
 def fresh_mask(s: Subject) -> Result:
-    """fresh mask every call: The next call draws again."""
     why = "A mask that comes again and again makes one smaller network, and averages nothing."
     if s.repeats:
         return Result("fail", "the same mask in every call", "another", why)
@@ -390,8 +410,10 @@ def fresh_mask(s: Subject) -> Result:
     return Result("pass", measured, bound)
 
 
+@CHECKS.add(
+    "backward", "The gradient passes the mask and the scale of the forward pass."
+)
 def backward(s: Subject) -> Result:
-    """backward: The gradient passes the mask and the scale of the forward pass."""
     if not s.adapter.has_backward:
         raise NotApplicableError("no gradient to ask for")
     grad, dtype = _cotangent(s), s.adapter.dtypes[0]
@@ -417,8 +439,11 @@ def backward(s: Subject) -> Result:
     return Result("pass", measured, f"{bound:.0e}")
 
 
+@CHECKS.add(
+    "double backward",
+    "The gradient can be differentiated again, as gradient penalties need.",
+)
 def double_backward(s: Subject) -> Result:
-    """double backward: The gradient can be differentiated again, as gradient penalties need."""
     if (
         not s.adapter.has_backward
         or type(s.adapter).second_gradient is Adapter.second_gradient
@@ -444,8 +469,8 @@ def _relative(found: Array, expected: Array) -> float:
     return float(np.linalg.norm(found - expected) / (norm or 1.0))
 
 
+@CHECKS.add("p = 0", "The identity, exactly, and no random number is drawn.")
 def p_zero(s: Subject) -> Result:
-    """p = 0: The identity, exactly, and no random number is drawn."""
     _needs_p(s)
     s.fresh(s.input(), 0.0)
     before = s.adapter.state()
@@ -460,8 +485,8 @@ def p_zero(s: Subject) -> Result:
     return Result("pass", "x, and draws nothing", "x, and draws nothing")
 
 
+@CHECKS.add("p = 1", "Zeros, and a finite gradient.")
 def p_one(s: Subject) -> Result:
-    """p = 1: Zeros, and a finite gradient."""
     _needs_p(s)
     why = "A sweep over p that ends at 1 fills the network with NaN."
     x = s.input()
@@ -476,8 +501,8 @@ def p_one(s: Subject) -> Result:
     return Result("pass", "zeros", "zeros")
 
 
+@CHECKS.add("bad p refused", "A p outside [0, 1], or NaN, raises an error.")
 def bad_p(s: Subject) -> Result:
-    """bad p refused: A p outside [0, 1], or NaN, raises an error."""
     _needs_p(s)
     x, taken = s.input(), []
     for p in (-0.1, 1.5, float("nan")):
@@ -492,8 +517,11 @@ def bad_p(s: Subject) -> Result:
     return Result("pass", "an error", "an error")
 
 
+@CHECKS.add(
+    "dtype and layout",
+    "Both are kept, and an array that is not contiguous is read right.",
+)
 def dtype_and_layout(s: Subject) -> Result:
-    """dtype and layout: Both are kept, and an array that is not contiguous is read right."""
     for dtype in s.adapter.dtypes:
         for training in (True, False)[: 1 + s.adapter.has_inference]:
             found = s.adapter.dtype(s.adapter(s.input(dtype), s.p, training))
@@ -518,8 +546,8 @@ def dtype_and_layout(s: Subject) -> Result:
     return Result("pass", "kept", "kept")
 
 
+@CHECKS.add("input untouched", "The caller's array holds what it held before.")
 def input_untouched(s: Subject) -> Result:
-    """input untouched: The caller's array holds what it held before."""
     for training in (True, False)[: 1 + s.adapter.has_inference]:
         x = s.input()
         s.adapter(x, s.p, training)
@@ -530,8 +558,8 @@ def input_untouched(s: Subject) -> Result:
     return Result("pass", "untouched", "untouched")
 
 
+@CHECKS.add("NaN and inf dropped", "A dropped unit is 0, whatever it held.")
 def nan_and_inf(s: Subject) -> Result:
-    """NaN and inf dropped: A dropped unit is 0, whatever it held."""
     units = s.distinct(s.main())[0].size
     calls = ceil(log(s.level) / (units * log1p(-s.p)))  # so many that some are dropped
     for value in (np.nan, np.inf):
@@ -548,8 +576,8 @@ def nan_and_inf(s: Subject) -> Result:
     return Result("pass", "0", "0")
 
 
+@CHECKS.add("seedable", "One seed, one mask; another seed, another.")
 def seedable(s: Subject) -> Result:
-    """seedable: One seed, one mask; another seed, another."""
     alike = log(s.p**2 + (1 - s.p) ** 2) * s.distinct(s.main())[0].size
     calls = ceil(log(s.level) / alike)  # so many that two seeds do not agree by chance
 
@@ -567,13 +595,12 @@ def seedable(s: Subject) -> Result:
     return Result("pass", "repeatable", "repeatable")
 
 
+@CHECKS.add("global state left alone", "Nobody else's random numbers change.")
 def global_state(s: Subject) -> Result:
-    """global state left alone: Nobody else's random numbers change."""
     x, before = s.input(), global_states()
     s.fresh(x, s.p)
     after = global_states()
-    names = ["random", "numpy.random", "torch"]
-    changed = [n for n, a, b in zip(names, before, after, strict=False) if a != b]
+    changed = [name for name in before if after[name] != before[name]]
     if not s.adapter.own_stream and changed == ["torch"]:
         raise NotApplicableError("it was given no generator, and draws from PyTorch's")
     if changed:
@@ -582,8 +609,11 @@ def global_state(s: Subject) -> Result:
     return Result("pass", "unchanged", "unchanged")
 
 
+@CHECKS.add(
+    "empty and 0-d input",
+    "An empty batch comes back empty, a single number as a number.",
+)
 def small_inputs(s: Subject) -> Result:
-    """empty and 0-d input: An empty batch comes back empty, a single number as a number."""
     empty = (0, *s.shape[1:])
     for training in (True, False)[: 1 + s.adapter.has_inference]:
         found = s.adapter.values(s.adapter(s.input(shape=empty), s.p, training)).shape
@@ -605,16 +635,6 @@ def small_inputs(s: Subject) -> Result:
 def _needs_p(s: Subject) -> None:
     if not s.adapter.sets_p:
         raise NotApplicableError("p cannot be set")
-
-
-CHECKS: tuple[Callable[[Subject], Result], ...] = (
-    what_is_dropped,
-    *(drop_rate, scale, mean_kept, inference),
-    *(units_independent, samples_independent, fresh_mask),
-    *(backward, double_backward),
-    *(p_zero, p_one, bad_p, dtype_and_layout, input_untouched, nan_and_inf),
-    *(seedable, global_state, small_inputs),
-)
 
 
 def audit(
@@ -683,16 +703,13 @@ def audit(
     >>> [check.name for check in report.failures][:3]
     ["survivors' scale", 'mean kept', 'samples independent']
     """
-    if not 0 < check_probability(p) < 1:
-        raise ValueError(f"p must lie between 0 and 1, ends excluded; got {p!r}")
-    if not 0 < alpha < 1:
-        raise ValueError(
-            f"alpha must lie between 0 and 1, ends excluded; got {alpha!r}"
-        )
+    check_probability(p)
+    check_inside(p, "p")
+    check_inside(alpha, "alpha")
     if not shape or min(shape) < 1:
         raise ValueError(
             f"shape must have one axis or more, none of them empty; got {shape!r}"
         )
     adapter = adapt(candidate, p)
     subject = Subject(adapter, p, tuple(shape), seed, alpha)
-    return AuditReport(adapter.name, run(CHECKS, subject))
+    return AuditReport(adapter.name, run_checks(CHECKS, subject))

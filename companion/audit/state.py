@@ -1,0 +1,51 @@
+"""What a program shares: its random numbers and its warnings, left as an audit found them."""
+
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+
+def global_states() -> dict[str, Any]:
+    """Return the states of the generators that nobody owns, comparable with ``==``.
+
+    PyTorch's are those of the CPU and of every CUDA device, if it has been imported at all.
+    """
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    states: dict[str, Any] = {
+        "random": random.getstate(),
+        "numpy.random": (kind, keys.tolist(), *rest),  # type: ignore[attr-defined]
+    }
+    if torch := sys.modules.get("torch"):
+        held = [torch.get_rng_state()]
+        if torch.cuda.is_available():
+            held += torch.cuda.get_rng_state_all()
+        states["torch"] = [state.tolist() for state in held]
+    return states
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Silence warnings; afterwards give everyone their random numbers back."""
+    before = global_states()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _put_back(before)
+
+
+def _put_back(states: dict[str, Any]) -> None:
+    random.setstate(states["random"])
+    np.random.set_state(states["numpy.random"])  # noqa: NPY002
+    if "torch" in states:
+        torch = sys.modules["torch"]
+        cpu, *cuda = (torch.tensor(s, dtype=torch.uint8) for s in states["torch"])
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
