@@ -1,29 +1,25 @@
-"""Data sets: one carried in the package, the others in a folder of yours or fetched once.
+"""Data sets: some need no file, the others lie in a folder of yours or are fetched once.
 
-Files other than the carried one are looked for in the folder that the environment variable
-``COMPANION_DATA`` names, laid out as the keys of `REGISTRY` are. Where it is not set they are
-fetched into the user's cache folder, in the same layout. Their checksum is verified at every read.
+A set that needs no file is carried in the package or computed. The files of the others are looked
+for in the folder that the environment variable ``COMPANION_DATA`` names, laid out as the keys of
+`REGISTRY` are. Where it is not set they are fetched into the user's cache folder, in the same
+layout. Their checksum is verified at every read. `SETS` is the one table of what there is.
 """
 
 import gzip
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
-NAMES = (
-    "digits",
-    "mnist",
-    "fashion-mnist",
-    "tinyshakespeare",
-    "uci-concrete",
-    "uci-energy",
-    "uci-yacht",
-)
+from companion.checks import check_option
+
+__all__ = ["NAMES", "REGISTRY", "Dataset", "available", "load"]
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
@@ -90,17 +86,71 @@ class Dataset(NamedTuple):
     y: npt.NDArray
 
 
-_Table = Literal[
-    "digits", "mnist", "fashion-mnist", "uci-concrete", "uci-energy", "uci-yacht"
-]
+def _digits() -> Dataset:
+    # No checksum of its own: it travels with the code, and a zip member carries a CRC.
+    with np.load(Path(__file__).with_name("digits.npz")) as carried:
+        return Dataset(
+            carried["pixels"] / np.float32(16), carried["labels"].astype(np.int64)
+        )
+
+
+def _images(*files: str) -> Dataset:
+    """Images and labels, turn about."""
+    pixels = np.concatenate([_idx(file) for file in files[::2]])
+    labels = np.concatenate([_idx(file) for file in files[1::2]])
+    return Dataset(
+        pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
+    )
+
+
+def _idx(file: str) -> npt.NDArray[np.uint8]:
+    """Parse the IDX format: the number of axes in byte 3, their sizes from byte 4, the bytes."""
+    content = gzip.decompress(_read(file))
+    ndim = content[3]
+    shape = np.frombuffer(content, ">u4", count=ndim, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+
+
+def _table(file: str) -> Dataset:
+    columns = np.loadtxt(io.BytesIO(_read(file)))
+    return Dataset(columns[:, :-1].copy(), columns[:, -1].copy())
+
+
+def _text(file: str) -> str:
+    return _read(file).decode()
+
+
+def _image_files(folder: str) -> dict[str, tuple[str, ...]]:
+    train, test = (
+        tuple(
+            f"{folder}/{part}-{kind}-ubyte.gz"
+            for kind in ("images-idx3", "labels-idx1")
+        )
+        for part in ("train", "t10k")
+    )
+    return {"all": train + test, "train": train, "test": test}
+
+
+# What reads or computes a set, and the files of each of its splits, which are its arguments.
+# A new set takes a line here and a row in the docstring of `load`; its files go into REGISTRY.
+SETS: dict[str, tuple[Callable[..., Dataset | str], dict[str, tuple[str, ...]]]] = {
+    "digits": (_digits, {"all": ()}),
+    "mnist": (_images, _image_files("mnist")),
+    "fashion-mnist": (_images, _image_files("fashion-mnist")),
+    "tinyshakespeare": (_text, {"all": ("tinyshakespeare/input.txt",)}),
+    "uci-concrete": (_table, {"all": ("uci/concrete/data.txt",)}),
+    "uci-energy": (_table, {"all": ("uci/energy/data.txt",)}),
+    "uci-yacht": (_table, {"all": ("uci/yacht/data.txt",)}),
+}
+NAMES = tuple(SETS)
 
 
 @overload
-def load(name: _Table, *, split: str = "all") -> Dataset: ...
+def load(  # type: ignore[overload-overlap]
+    name: Literal["tinyshakespeare"], *, split: str = "all"
+) -> str: ...
 @overload
-def load(name: Literal["tinyshakespeare"], *, split: str = "all") -> str: ...
-@overload
-def load(name: str, *, split: str = "all") -> Dataset | str: ...
+def load(name: str, *, split: str = "all") -> Dataset: ...
 def load(name: str, *, split: str = "all") -> Dataset | str:
     """Load a data set by its name.
 
@@ -179,25 +229,19 @@ def load(name: str, *, split: str = "all") -> Dataset | str:
         raise TypeError(f"the name of a data set is a str; got {name!r}")
     if name not in NAMES:
         raise ValueError(f"no data set is named {name!r}; there are {', '.join(NAMES)}")
-    has_images = name in ("mnist", "fashion-mnist")
-    splits = ("all", "train", "test") if has_images else ("all",)
-    if split not in splits:
-        raise ValueError(f"{name} has the split {' or '.join(splits)}; got {split!r}")
-    if name == "digits":
-        return _digits()
-    if name == "tinyshakespeare":
-        return _read("tinyshakespeare/input.txt").decode()
-    return _images(name, split) if has_images else _table(name)
+    read, files = SETS[name]
+    return read(*files[check_option(split, [*files], f"the split of {name}")])
 
 
 def available() -> list[str]:
-    """List the data sets whose files are on this machine now: nothing need be fetched.
+    """List the data sets that are on this machine now: nothing need be fetched.
 
     Returns
     -------
     list of str
-        Those of `NAMES` whose files are in ``COMPANION_DATA`` if it is set, else in the cache.
-        That they exist is all that is looked at: a checksum is verified by `load`.
+        Those of `NAMES` that need no file, and those whose files are in ``COMPANION_DATA`` if it
+        is set, else in the cache. That they exist is all that is looked at: a checksum is
+        verified by `load`.
 
     Raises
     ------
@@ -211,50 +255,13 @@ def available() -> list[str]:
     """
     try:
         folder = _given_folder() or _cache_folder()
-    except ImportError:
-        return ["digits"]
-    missing = [file for file in REGISTRY if not (folder / file).is_file()]
+    except ImportError:  # no cache: a set with files is not here
+        folder = None
     return [
-        name for name in NAMES if not any(f.startswith(_folder(name)) for f in missing)
+        name
+        for name, (_, files) in SETS.items()
+        if all(folder and (folder / file).is_file() for file in files["all"])
     ]
-
-
-def _folder(name: str) -> str:
-    return name.replace("uci-", "uci/") + "/"
-
-
-def _digits() -> Dataset:
-    # No checksum of its own: it travels with the code, and a zip member carries a CRC.
-    with np.load(Path(__file__).with_name("digits.npz")) as carried:
-        return Dataset(
-            carried["pixels"] / np.float32(16), carried["labels"].astype(np.int64)
-        )
-
-
-def _images(name: str, split: str) -> Dataset:
-    parts = {"train": ["train"], "test": ["t10k"], "all": ["train", "t10k"]}[split]
-    pixels, labels = (
-        np.concatenate(
-            [_idx(f"{_folder(name)}{part}-{kind}-ubyte.gz") for part in parts]
-        )
-        for kind in ("images-idx3", "labels-idx1")
-    )
-    return Dataset(
-        pixels.reshape(len(pixels), -1) / np.float32(255), labels.astype(np.int64)
-    )
-
-
-def _idx(file: str) -> npt.NDArray[np.uint8]:
-    """Parse the IDX format: the number of axes in byte 3, their sizes from byte 4, the bytes."""
-    content = gzip.decompress(_read(file))
-    ndim = content[3]
-    shape = np.frombuffer(content, ">u4", count=ndim, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
-
-
-def _table(name: str) -> Dataset:
-    columns = np.loadtxt(io.BytesIO(_read(f"{_folder(name)}data.txt")))
-    return Dataset(columns[:, :-1].copy(), columns[:, -1].copy())
 
 
 def _read(file: str) -> bytes:

@@ -49,6 +49,8 @@ FILES = {
     "uci/yacht/data.txt": b"-2.3 0.5 4.78\n1e3\t2 0.11 \n\n",
 }
 YACHT = "uci/yacht/data.txt"
+HERE = [name for name, (_, files) in data.SETS.items() if not any(files.values())]
+SPLIT = [name for name, (_, files) in data.SETS.items() if len(files) > 1]
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -154,12 +156,43 @@ def test_the_carried_digits_are_small():
     assert Path(data.__file__).with_name("digits.npz").stat().st_size < 80_000
 
 
-def test_digits_need_numpy_alone():
+def test_some_sets_need_no_file():
+    assert "digits" in HERE
+    assert "mnist" not in HERE
+
+
+def test_what_needs_no_file_needs_numpy_alone():
     code = (
-        "import sys; from companion import data; data.load('digits'); "
+        f"import sys; from companion import data; [*map(data.load, {HERE})]; "
         "assert not {'pooch', 'tqdm', 'requests', 'sklearn', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def rows_of_the_docstring():
+    """The shape and the dtype of each set as the docstring of `load` has them."""
+    table = data.load.__doc__.split("=\n")[2]
+    cells = [re.split("  +", line.strip()) for line in table.splitlines()[:-1]]
+    return {row[0].strip("`"): tuple(row[1:-1]) for row in cells}
+
+
+def test_every_set_has_a_row_in_the_docstring_and_no_other():
+    assert set(rows_of_the_docstring()) == set(data.NAMES)
+
+
+@pytest.mark.parametrize("name", data.NAMES)
+def test_the_row_in_the_docstring_is_right(name, monkeypatch):
+    if REAL:
+        monkeypatch.setenv("COMPANION_DATA", REAL)
+    if name not in data.available():
+        pytest.skip("COMPANION_DATA names no folder of real data")
+    loaded = data.load(name)
+    shown = (
+        ("one str",)
+        if isinstance(loaded, str)
+        else (str(loaded.X.shape), str(loaded.y.dtype))
+    )
+    assert rows_of_the_docstring()[name] == shown
 
 
 def test_a_data_set_unpacks_and_has_names():
@@ -268,9 +301,9 @@ def test_every_real_set_is_available(monkeypatch):
     assert data.available() == list(data.NAMES)
 
 
-def test_every_file_of_the_registry_has_an_address_and_a_checksum():
-    names = {file.rpartition("/")[0].replace("/", "-") for file in data.REGISTRY}
-    assert names == set(data.NAMES) - {"digits"}
+def test_every_file_has_an_address_and_a_checksum():
+    of_sets = [file for _, files in data.SETS.values() for file in files["all"]]
+    assert sorted(of_sets) == sorted(data.REGISTRY)
     for file, (url, sha256) in data.REGISTRY.items():
         assert url.startswith("https://")
         assert url.rpartition("/")[2] == file.rpartition("/")[2]
@@ -281,7 +314,7 @@ def test_every_file_of_the_registry_has_an_address_and_a_checksum():
 
 
 def test_an_unknown_name_is_quoted_and_the_known_are_listed():
-    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist, .*uci-yacht"):
+    with pytest.raises(ValueError, match=f"'cifar'.*{', '.join(data.NAMES)}$"):
         data.load("cifar")
 
 
@@ -298,9 +331,14 @@ def test_an_unknown_split_is_quoted(name, split):
         data.load(name, split=split)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in data.NAMES if not name.endswith("mnist")]
-)
+def test_the_parts_of_a_split_set_are_its_whole():
+    assert {"mnist", "fashion-mnist"} <= set(SPLIT)
+    for name in SPLIT:
+        files = data.SETS[name][1]
+        assert files["all"] == files["train"] + files["test"]
+
+
+@pytest.mark.parametrize("name", [name for name in data.NAMES if name not in SPLIT])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_set_without_an_official_split_is_loaded_whole_or_not_at_all(name, split):
     with pytest.raises(ValueError, match=f"{name} .*got '{split}'"):
@@ -388,7 +426,8 @@ def test_companion_data_must_be_a_folder(monkeypatch, tmp_path, kind):
             NotADirectoryError, match=f"COMPANION_DATA.*{re.escape(str(path))}"
         ):
             ask()
-    assert len(data.load("digits").X) == 1797
+    for name in HERE:
+        assert len(data.load(name)) > 0
 
 
 # --- the cache and the network -------------------------------------------------------------------
@@ -509,8 +548,9 @@ def test_without_pooch_the_error_says_what_to_install(server, monkeypatch, packa
     ):
         data.load("uci-yacht")
     assert server.requests == []
-    assert data.available() == ["digits"]
-    assert len(data.load("digits").X) == 1797
+    assert data.available() == HERE
+    for name in HERE:
+        assert len(data.load(name)) > 0
 
 
 def test_a_given_folder_needs_no_pooch(folder, monkeypatch):
@@ -523,7 +563,7 @@ def test_a_given_folder_needs_no_pooch(folder, monkeypatch):
 
 
 def test_available_fetches_nothing_and_makes_no_folder(cache):
-    assert data.available() == ["digits"]
+    assert data.available() == HERE
     assert not cache.exists()
 
 
@@ -540,9 +580,8 @@ def test_available_looks_into_a_given_folder_and_not_into_the_cache(
 
 
 def test_a_set_is_available_if_all_its_files_are(folder):
+    complete = [*HERE, "mnist", "tinyshakespeare", "uci-yacht"]
+    assert data.available() == [name for name in data.NAMES if name in complete]
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
-    assert "mnist" not in data.available()
-    assert (
-        "fashion-mnist" in data.available()
-    )  # the made-up registry gives it no file to miss
-    assert data.available()[0] == "digits"
+    complete.remove("mnist")
+    assert data.available() == [name for name in data.NAMES if name in complete]
