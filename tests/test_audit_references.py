@@ -122,7 +122,7 @@ def test_no_false_alarm_on_a_reference_network(name):
 def test_dropout_right_before_the_second_norm_of_a_wide_block_is_reported():
     model = resnet(WideBlock(as_in_the_code=True), WideBlock(), BatchNorm2d(3))
     (finding,) = audit_model(model, IMAGES).failures
-    assert (finding.name, finding.measured) == (BATCHNORM, "0.drop")
+    assert (finding.name, finding.measured) == (BATCHNORM.name, "0.drop")
 
 
 class Restless(nn.Module):
@@ -164,7 +164,7 @@ def test_model_input_and_random_numbers_are_left_as_they_were():
 def test_it_runs_on_the_device_of_the_model():
     model = resnet(Dropout(), BatchNorm2d(3)).to("meta")
     (finding,) = audit_model(model, IMAGES.to("meta")).failures
-    assert (finding.name, finding.measured) == (BATCHNORM, "0")
+    assert (finding.name, finding.measured) == (BATCHNORM.name, "0")
 
 
 class Careful(nn.Module):
@@ -182,7 +182,7 @@ class Careful(nn.Module):
 
 def test_a_part_that_raises_and_is_caught_is_not_taken_for_the_caller():
     (finding,) = audit_model(Careful(), torch.ones(2, 3)).failures
-    assert (finding.name, finding.measured) == (ACTIVE, "(the model itself)")
+    assert (finding.name, finding.measured) == (ACTIVE.name, "(the model itself)")
 
 
 def test_it_runs_without_gradients():

@@ -1,8 +1,7 @@
 """Watch a model run: which dropouts act, and where their outputs go."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,59 +11,27 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from companion.audit import misuses as m
+from companion.audit.trail import Trail, after_dropout
+from companion.audit.tree import Names
 
 CHANNELS = {"dropout1d": 3, "dropout2d": 4, "dropout3d": 5}  # axes of a batch
 KINDS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
 DROPOUTS = {*KINDS, *(f"{kind}_" for kind in KINDS), *CHANNELS}
-CALLS = dict.fromkeys(DROPOUTS, ("input", "p", "training")) | {
+CALLS = dict.fromkeys(DROPOUTS, ("input", "p", "training")) | {  # arguments, in order
     "scaled_dot_product_attention": ("",) * 4 + ("dropout_p",),
     "multi_head_attention_forward": ("",) * 10 + ("dropout_p",),
 }
 SHAPE_ONLY = """__get__ __getitem__ chunk clone contiguous detach expand flatten movedim permute
     reshape split squeeze swapaxes t to transpose unbind unflatten unsqueeze view view_as"""
-Found = list[tuple[str, str, str]]  # the misuse, the submodule, what is said of it
-Names = dict[nn.Module, str]
-
-
-@dataclass(eq=False)
-class Drop:
-    """One dropout that ran, and whether anything with weights has read what it gave."""
-
-    path: str
-    read: bool = False
-
-
-class Trail(NamedTuple):
-    """A tensor comes from a dropout, with no weights since; direct: only its shape changed."""
-
-    drop: Drop
-    direct: bool
-
-
-def after_dropout(
-    trail: Trail | None, path: str, p: float, found: Found
-) -> Trail | None:
-    if p == 0:
-        return trail
-    if trail and trail.direct:
-        found.append((m.TWICE, path, trail.drop.path))
-    return Trail(Drop(path), True)
-
-
-def _arguments(example: Any) -> tuple[tuple, dict[str, Any]]:
-    example = tree_map_only(Tensor, lambda x: x.detach().clone(), example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (example if type(example) is tuple else (example,)), {}
 
 
 class Trace(TorchFunctionMode):
     """Watch forward passes: which dropouts run, and where their outputs go."""
 
-    def __init__(self, names: Names, found: Found) -> None:
+    def __init__(self, names: Names, findings: m.Findings) -> None:
         super().__init__()
-        self.names, self.found = names, found
-        self.stuck = {path for misuse, path, _ in found if misuse == m.STUCK}
+        self.names, self.findings = names, findings
+        self.stuck = {finding.path for finding in findings.of(m.STUCK)}
         self.trails = WeakTensorKeyDictionary()
         for module in names:
             module.register_forward_pre_hook(self._enter)
@@ -81,17 +48,17 @@ class Trace(TorchFunctionMode):
         trails = [self._trail(x) for x in tensors]
         for trail in filter(None, trails):
             if all(trails) or not trail.drop.read:  # features beside logits are meant
-                self.found.append((m.OUTPUT, trail.drop.path, ""))
+                self.findings.add(m.OUTPUT, trail.drop.path)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         self.stack.append(module)
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         self.stack.pop()
-        if isinstance(module, _DropoutNd):
-            x = next(iter((*args, *kwargs.values())), None)
-            return self._dropped(self.names[module], module.p, x, output)
-        return output
+        if not isinstance(module, _DropoutNd):
+            return output
+        x = _first(args, kwargs)
+        return self._dropped(self.names[module], module.p, x, output)
 
     def __torch_function__(
         self,
@@ -102,11 +69,11 @@ class Trace(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name, module = getattr(func, "__name__", ""), self.stack[-1]
-        x = next(iter((*args, *kwargs.values())), None)
+        x = _first(args, kwargs)
         path, trail = self.names[module], self._trail(x)
         p = self._inspect(name, path, x, args, kwargs) if name in CALLS else 0.0
         if func is F.batch_norm and trail and args[1] is not None:  # running statistics
-            self.found.append((m.BATCHNORM, trail.drop.path, path))
+            self.findings.add(m.BATCHNORM, trail.drop.path, path)
         result = func(*args, **kwargs)
         if isinstance(module, _DropoutNd):  # `_leave` follows what a layer returns
             return result
@@ -123,17 +90,17 @@ class Trace(TorchFunctionMode):
         p = options.get("p", options.get("dropout_p", 0.0))
         active = options.get("training", options.get("train", True))
         if active and p > 0 and not self.training and path not in self.stuck:
-            self.found.append((m.ACTIVE, path, f"{name} with p = {p:g}"))
+            self.findings.add(m.ACTIVE, path, f"{name} with p = {p:g}")
         if p == 1 and name in DROPOUTS:
-            self.found.append((m.RATE, path, m.ALL_ZEROS))
+            self.findings.add(m.RATE, path, m.ALL_ZEROS)
         axes = CHANNELS.get(name, x.ndim)
         if x.ndim != axes:
             said = f"{name} takes {axes} axes and got {x.ndim}"
-            self.found.append((m.SHAPE, path, said))
+            self.findings.add(m.SHAPE, path, said)
         return p
 
     def _dropped(self, path: str, p: float, x: Any, y: Any) -> Any:
-        trail = after_dropout(self._trail(x), path, p, self.found)
+        trail = after_dropout(self._trail(x), path, p, self.findings)
         if y is x and isinstance(x, Tensor) and not self.training:
             y = x.view_as(x)  # at rest it is its very input: tell them apart
         if trail and isinstance(y, Tensor):
@@ -141,21 +108,37 @@ class Trace(TorchFunctionMode):
         return y
 
     def _follow(self, name: str, inputs: list, outputs: list) -> None:
-        tensors = (x for x in inputs if isinstance(x, Tensor))
-        floating = {id(x): x for x in tensors if x.is_floating_point()}.values()
-        trails = [trail for trail in map(self._trail, floating) if trail]
-        after = None
-        if trails and len(floating) == 1:
-            drop, direct = trails[0]
-            after = Trail(drop, direct and name in SHAPE_ONLY.split())
-        elif any(isinstance(x, nn.Parameter) for x in floating):
-            for trail in trails:
-                trail.drop.read = True
+        after = self._after(name, inputs)
         for y in outputs:
             if isinstance(y, Tensor):
                 self.trails.pop(y, None)  # an input, if changed in place
                 if after:
                     self.trails[y] = after
 
+    def _after(self, name: str, inputs: list) -> Trail | None:
+        """Return the trail of what a function gives, and note which dropouts weights read."""
+        tensors = (x for x in inputs if isinstance(x, Tensor))
+        floating = {id(x): x for x in tensors if x.is_floating_point()}.values()
+        trails = [trail for trail in map(self._trail, floating) if trail]
+        if trails and len(floating) == 1:
+            drop, direct = trails[0]
+            return Trail(drop, direct and name in SHAPE_ONLY.split())
+        if any(isinstance(x, nn.Parameter) for x in floating):
+            for trail in trails:
+                trail.drop.read = True
+        return None
+
     def _trail(self, x: Any) -> Trail | None:
         return self.trails.get(x) if isinstance(x, Tensor) else None
+
+
+def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
+    return next(iter((*args, *kwargs.values())), None)
+
+
+def _arguments(example: Any) -> tuple[tuple, dict[str, Any]]:
+    """Return what to call a model with, in copies that it may write to."""
+    example = tree_map_only(Tensor, lambda x: x.detach().clone(), example)
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (example if type(example) is tuple else (example,)), {}

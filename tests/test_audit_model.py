@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import companion
 from companion.audit import audit_model
 from companion.audit import misuses as m
+from companion.audit.model import ORDER, RAN
 
 ROOT = "(the model itself)"
 X = torch.linspace(-1, 1, 32).reshape(4, 8)
@@ -167,8 +168,8 @@ PRESENT = {
         ("0.r", Sequential(Net(lambda n, x: n.r(x)[0], r=rnn())), {"input": LONG}),
     ],
 }
-CASES = [(misuse, *case) for misuse, cases in PRESENT.items() for case in cases]
-ADJACENT = [m.OUTPUT, m.BATCHNORM, m.TWICE]  # what nn.Sequential shows without a run
+CASES = [(misuse.name, *case) for misuse, cases in PRESENT.items() for case in cases]
+ADJACENT = {misuse.name for misuse in ORDER}
 
 
 @pytest.mark.parametrize(("misuse", "path", "model", "x"), CASES)
@@ -184,15 +185,15 @@ def test_in_a_chain_it_is_found_without_an_input(misuse, path, model):
     assert found(model) == {(misuse, path)}
     said = verdicts(model).items()
     unknown = {name for name, verdict in said if verdict == "not applicable"}
-    assert unknown == {m.RAN, m.ACTIVE, m.SHAPE}
+    assert unknown == {RAN, m.ACTIVE.name, m.SHAPE.name}
 
 
 def test_without_an_input_the_rest_is_not_applicable_and_says_so():
     report = audit_model(Net(lambda n, x: x, inner=seq(D, BN)))
     missing = {c.name: c.measured for c in report.checks if c.verdict != "pass"}
-    names = [m.RAN, m.ACTIVE, m.OUTPUT, m.TWICE, m.SHAPE]
+    names = [RAN, m.ACTIVE.name, m.OUTPUT.name, m.TWICE.name, m.SHAPE.name]
     reasons = dict.fromkeys(names, "needs an example_input")
-    assert missing == {m.BATCHNORM: "inner.1"} | reasons
+    assert missing == {m.BATCHNORM.name: "inner.1"} | reasons
 
 
 NEAR_MISSES = {
@@ -234,11 +235,14 @@ def test_what_only_looks_like_a_misuse(name):
 
 def test_the_report():
     report = audit_model(seq(D, BN, nn.Dropout2d(1)), X)
-    assert list(dict.fromkeys(c.name for c in report.checks)) == [m.RAN, *m.MISUSES]
+    assert list(dict.fromkeys(c.name for c in report.checks)) == [
+        RAN,
+        *(x.name for x in m.MISUSES),
+    ]
     assert report.checks[-1].measured == "none found"
     said = {c.name: c.consequence for c in report.failures}
-    assert "BatchNorm 2 keeps" in said[m.BATCHNORM]
-    assert "dropout2d takes 4 axes and got 2" in said[m.SHAPE]
+    assert "BatchNorm 2 keeps" in said[m.BATCHNORM.name]
+    assert "dropout2d takes 4 axes and got 2" in said[m.SHAPE.name]
     assert "Monte Carlo" in audit_model(seq(AlwaysOn()), X).failures[0].consequence
 
 
@@ -258,9 +262,9 @@ def test_a_forward_pass_that_raises_is_reported():
     assert {c.measured for c in both.checks[1:6]} == {"the model did not run"}
     assert training.checks[0].verdict == "note"
     assert training.checks[0].measured == "train(): ValueError: no luck"
-    assert [c.name for c in training.failures] == [m.OUTPUT]
+    assert [c.name for c in training.failures] == [m.OUTPUT.name]
     evaluation = verdicts(failing(False), X)
-    assert (evaluation[m.RAN], evaluation[m.ACTIVE]) == ("fail", "not applicable")
+    assert (evaluation[RAN], evaluation[m.ACTIVE.name]) == ("fail", "not applicable")
 
 
 class Uncopied(Net):
@@ -271,7 +275,7 @@ class Uncopied(Net):
 @pytest.mark.parametrize("model", [Uncopied(resting), Net(resting, x=Linear(8, 8)(X))])
 def test_a_model_that_cannot_be_copied_is_reported(model):
     report = audit_model(model, X)
-    assert [c.name for c in report.failures] == [m.RAN]
+    assert [c.name for c in report.failures] == [RAN]
     assert report.failures[0].measured.startswith("preparing a copy: RuntimeError: ")
 
 
