@@ -104,6 +104,7 @@ def dropout(
     check_axes(shared_axes, x.ndim)
     if not training:
         return (x, None) if return_mask else x
+    check_floating(x)  # before anything is drawn
     if mask is None and p > 0:
         mask = bernoulli_mask(x.shape, p, rng=rng, shared_axes=shared_axes)
     y = apply_mask(x, mask, p)

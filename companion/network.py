@@ -53,8 +53,7 @@ class MLP:
         Activation of the hidden layers.
     rng : numpy.random.Generator, int or None
         Separate streams are spawned from it for the initial weights, the order of the batches
-        and the masks. Two networks made from one seed start equal and see the same batches,
-        whatever their `p`.
+        and the masks: networks of one seed start equal and see the same batches for any `p`.
 
     Attributes
     ----------
@@ -62,8 +61,7 @@ class MLP:
         One matrix for each layer, shape (units in, units out). He's initialisation [2]_ for relu,
         Glorot's [3]_ for the others.
     biases : list of numpy.ndarray, float64
-        One vector for each layer, shape (units out,). Small and random at first, so that no unit
-        starts on the kink of a ReLU.
+        One vector for each layer, shape (units out,). Small and random at first.
     p : tuple of float
         Drop probability of each hidden layer.
 

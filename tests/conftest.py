@@ -9,9 +9,13 @@ import pytest
 import yaml
 from browser import NAMES, chromium, find_chromium, serve
 from bs4 import BeautifulSoup
+from hypothesis import settings
 from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[1]
+# The same examples in every run, however slow the machine, and no folder of them.
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+settings.load_profile("fixed")
 expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow, not wrong
 
 

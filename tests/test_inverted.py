@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from companion.inverted import dropout, dropout_backward
+from companion.inverted import apply_mask, dropout, dropout_backward
 from companion.masks import bernoulli_mask
 
 DTYPES = ["f2", "f4", "f8"]
@@ -129,6 +129,19 @@ def test_a_given_mask_is_ignored_at_inference():
     assert mask is None
 
 
+@pytest.mark.parametrize("p", [0, 0.2, 0.9])
+def test_forward_and_backward_apply_the_mask_alike(p):
+    x, mask = activations((4, 5)), bernoulli_mask((4, 5), 0.5, rng=4)
+    expected = np.where(mask, x / (1 - p), 0)
+    for applied in (
+        apply_mask(x, mask, p),
+        dropout(x, p, mask=mask),
+        dropout_backward(x, mask, p),
+    ):
+        np.testing.assert_allclose(applied, expected, rtol=1e-15, strict=True)
+    assert apply_mask(x, None, p) is x
+
+
 def test_a_given_mask_may_be_broadcast():
     x, mask = activations((4, 3)), np.array([True, False, True])
     np.testing.assert_array_equal(dropout(x, 0.5, mask=mask), 2 * x * mask)
@@ -173,11 +186,14 @@ def test_x_is_not_written_to_and_may_be_a_list(training):
 
 @pytest.mark.parametrize("x", [[1, 2], [True, False], np.ones(3, "u1"), 1 + 2j])
 def test_only_floats_are_trained_on(x):
+    rng = np.random.default_rng(3)
+    before = rng.bit_generator.state
     for p in (0, 0.5, 1):
         with pytest.raises(
             TypeError, match="dropout needs float16, float32 or float64"
         ):
-            dropout(x, p)
+            dropout(x, p, rng=rng)
+    assert rng.bit_generator.state == before  # refused before anything is drawn
     np.testing.assert_array_equal(dropout(x, 0.5, training=False), x)
 
 
@@ -186,7 +202,8 @@ def test_only_floats_are_trained_on(x):
     lambda p: dropout(np.ones(3), p, training=False),
     lambda p: dropout(np.ones(3), p, mask=np.ones(3, bool)),
     lambda p: dropout_backward(np.ones(3), None, p),
-], ids=["training", "inference", "replay", "backward"])  # fmt: skip
+    lambda p: apply_mask(np.ones(3), np.ones(3, bool), p),
+], ids=["training", "inference", "replay", "backward", "apply"])  # fmt: skip
 @pytest.mark.parametrize(
     ("p", "error"),
     [(-0.1, ValueError), (1.5, ValueError), (math.nan, ValueError), ("x", TypeError)],

@@ -10,7 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
 
+from companion import masks
 from companion.masks import BLOCK, bernoulli_mask, select
 
 DTYPES = ["f2", "f4", "f8"]
@@ -200,6 +204,22 @@ def test_one_draw_is_shared_along_the_axes_named_and_no_other(shared_axes, axes,
     assert within_5_standard_errors(drawn.mean(), p, drawn.size)
 
 
+@given(data=st.data(), shape=array_shapes(min_dims=0, min_side=0, max_side=5))
+def test_a_shared_mask_is_the_mask_of_one_draw_for_each(data, shape):
+    """Those of the smaller shape, repeated: whatever the axes, in whatever order."""
+    axes = st.integers(-len(shape), len(shape) - 1)
+    shared = data.draw(
+        st.lists(axes, unique_by=lambda axis: axis % len(shape))
+        if shape
+        else st.just([])
+    )
+    small = np.array(shape, int)
+    small[[*shared]] = np.minimum(small[[*shared]], 1)
+    expected = np.broadcast_to(bernoulli_mask(small.tolist(), 0.4, rng=0), shape)
+    found = bernoulli_mask(shape, 0.4, rng=0, shared_axes=shared)
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
 def test_all_axes_shared_is_one_draw_for_all():
     masks = [
         bernoulli_mask((2, 3), 0.4, rng=seed, shared_axes=(0, 1))
@@ -342,6 +362,40 @@ def test_memory_layout_of_x_does_not_matter(arrange, dtype):
     y = select(x, mask, 0.7)
     assert y.dtype == x.dtype
     np.testing.assert_array_equal(y, expected_selection(x, mask, 0.7))
+
+
+@pytest.mark.parametrize("arrange", [np.transpose, np.asfortranarray])
+@pytest.mark.parametrize("arrange_mask", [np.asarray, np.asfortranarray])
+def test_large_array_is_selected_in_any_layout(arrange, arrange_mask):
+    """It does not fit the cache, and only rows that lie one after the other can be cut."""
+    x = arrange(activations((1000, 600), "f4"))
+    mask = arrange_mask(bernoulli_mask(x.shape, 0.5, rng=13))
+    np.testing.assert_array_equal(select(x, mask), expected_selection(x, mask, 1))
+
+
+@given(
+    data=st.data(),
+    shape=array_shapes(max_side=6),
+    dtype=st.sampled_from(DTYPES),
+    scale=st.sampled_from([0.7, 1.0]),
+)
+def test_select_is_a_choice_for_any_layout_and_any_block(data, shape, dtype, scale):
+    """Blocks of five units: the smallest arrays then cross them, like large ones the cache."""
+
+    def laid_out(array):
+        order = data.draw(st.permutations(range(array.ndim)))
+        steps = data.draw(st.tuples(*[st.sampled_from([-1, 1])] * array.ndim))
+        turned = array[tuple(slice(None, None, step) for step in steps)]
+        return np.ascontiguousarray(turned.transpose(order)).transpose(
+            np.argsort(order)
+        )
+
+    x = laid_out(activations(shape, dtype))
+    mask = laid_out(np.array(bernoulli_mask(shape, 0.5, rng=1)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(masks, "BLOCK", 5)
+        y = select(x, mask, scale)
+    np.testing.assert_array_equal(y, expected_selection(x, mask, scale), strict=True)
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (6, 1), (1, 8), (6, 8)])

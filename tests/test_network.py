@@ -168,6 +168,17 @@ def test_evaluate_gives_cross_entropy_and_accuracy_of_the_predictions():
     assert accuracy == (net.predict(X) == y).mean()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_hidden_units_are_those_before_their_own_dropout(activation, masked):
+    net, (X, _) = network(p=0.5, input_p=0.3, activation=activation), data()
+    masks = net.draw_masks(len(X), rng=5) if masked else [None] * 3
+    expected = map(ACTIVATIONS[activation], forward_by_hand(net, X, masks)[:-1])
+    found = net.hidden(X, masks=masks if masked else None)
+    for layer, units in zip(found, expected, strict=True):
+        np.testing.assert_allclose(layer, units, rtol=1e-12, atol=1e-12)
+
+
 def test_inverted_inference_is_the_plain_network():
     net, (X, _) = network(p=0.5, input_p=0.3), data()
     plain = forward_by_hand(net, X, [None] * 3)[-1]
@@ -495,7 +506,7 @@ def test_data_that_do_not_fit_are_refused(X, y, message, method):
         getattr(network(), method)(X, y)
 
 
-@pytest.mark.parametrize("method", ["logits", "predict_proba", "predict"])
+@pytest.mark.parametrize("method", ["hidden", "logits", "predict_proba", "predict"])
 def test_samples_that_do_not_fit_are_refused(method):
     with pytest.raises(ValueError, match=r"got \(2, 3\)"):
         getattr(network(), method)(np.ones((2, 3)))
