@@ -8,6 +8,23 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "Rng",
+    "check_axes",
+    "check_count",
+    "check_each",
+    "check_floating",
+    "check_inside",
+    "check_labels",
+    "check_option",
+    "check_pair",
+    "check_positive",
+    "check_probability",
+    "check_rng",
+    "check_samples",
+    "check_sizes",
+]
+
 Rng = np.random.Generator | int | None
 Option = TypeVar("Option", bound=str)
 

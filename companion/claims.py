@@ -10,6 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+__all__ = ["Stored", "claim", "stored"]
+
 _MISSING: Any = object()  # None is a value that may be claimed
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass
 class History:
-    """Loss and accuracy after each epoch, dropout off: one number an epoch.
+    """Loss and accuracy after each epoch, dropout off: one number for each epoch.
 
     Losses are mean cross-entropies in nats, accuracies fractions in [0, 1]. The validation
     lists stay empty if no validation set was given.

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from companion.checks import Rng, check_axes, check_floating, check_probability
 from companion.masks import bernoulli_mask, select
 
+__all__ = ["Mask", "apply_mask", "dropout", "dropout_backward"]
+
 Mask = npt.NDArray[np.bool_]
 
 

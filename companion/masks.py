@@ -14,6 +14,8 @@ from companion.checks import (
     check_rng,
 )
 
+__all__ = ["BLOCK", "bernoulli_mask", "select"]
+
 BLOCK = 2**18  # units in a pass: random bytes, mask, input and result stay in cache
 
 

@@ -8,6 +8,8 @@ import numpy.typing as npt
 from companion.checks import Rng, check_axes, check_floating, check_probability
 from companion.masks import bernoulli_mask, select
 
+__all__ = ["dropout", "scale_weights"]
+
 
 def dropout(
     x: npt.ArrayLike,
