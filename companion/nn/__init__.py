@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from operator import index
 
-from companion.masks import check_probability
+from companion.checks import check_probability
 from companion.nn import functional
 
 import torch  # isort: skip
+
+__all__ = ["Dropout", "functional"]
 
 
 class Dropout(torch.nn.Dropout):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 
-from companion.masks import bernoulli_mask, check_axes, check_probability, select
+from companion.checks import check_axes, check_probability
+from companion.masks import bernoulli_mask, select
 
 try:
     import torch
@@ -16,9 +17,28 @@ except ImportError as error:
         "companion.nn needs PyTorch: pip install 'dropout-companion[torch]'"
     ) from error
 
+__all__ = ["dropout"]
+
 SMALL = 2**16  # units; up to here, seeding a NumPy generator costs more than it saves
 HALF = (torch.float16, torch.bfloat16)
 FLOATING = (*HALF, torch.float32, torch.float64)
+
+
+def _plain(
+    x: torch.Tensor, p: float, shape: Sequence[int], generator: torch.Generator | None
+) -> torch.Tensor:
+    """Dropout as it is defined: draw a mask, drop, scale. The rest of the file makes it fast.
+
+    On its way through ``ones_like`` the mask, and so the result, takes the memory layout of `x`.
+    """
+    p = int(p * 2**24) / 2**24  # the rate that 24 random bits have exactly
+    noise = torch.rand(shape, dtype=torch.float32, device=x.device, generator=generator)
+    keep = torch.ones_like(x, dtype=torch.bool) & (noise >= p)
+    return torch.where(keep, x, 0.0) * _scale(p)
+
+
+def _scale(p: float) -> float:
+    return 1 / (1 - p) if p < 1 else 0.0
 
 
 def dropout(
@@ -100,9 +120,9 @@ def dropout(
     p = check_probability(p)
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"dropout needs a torch.Tensor; got {type(x).__name__}")
-    drawn = list(x.shape)
+    mask_shape = list(x.shape)
     for axis in check_axes(shared_axes, x.ndim):
-        drawn[axis] = 1
+        mask_shape[axis] = 1
     if not training:
         return x
     if x.dtype not in FLOATING:
@@ -112,26 +132,20 @@ def dropout(
     if p == 0 or x.numel() == 0:
         return x
     if x.dtype in HALF:
-        y = _drop(x.float(), p, drawn, generator)
+        y = _drop(x.float(), p, mask_shape, generator)
         y = _round_at_random(y, x.dtype, generator)
     else:
-        y = _drop(x, p, drawn, generator)
+        y = _drop(x, p, mask_shape, generator)
     return x.copy_(y) if inplace else y
 
 
 def _drop(
-    x: torch.Tensor, p: float, drawn: list[int], generator: torch.Generator | None
+    x: torch.Tensor, p: float, shape: list[int], generator: torch.Generator | None
 ) -> torch.Tensor:
-    """Draw a mask of shape `drawn` in the way that suits `x`, and apply it in full precision."""
+    """Do what `_plain` does, with a mask of this shape, in the way that is fastest for `x`."""
     if not _in_plain_memory(x):
-        p = int(p * 2**24) / 2**24
-        uniform = torch.rand(
-            drawn, dtype=torch.float32, device=x.device, generator=generator
-        )
-        # Beginning with zeros_like gives the mask, and the result, the memory layout of x.
-        drop = torch.zeros_like(x, dtype=torch.bool) | (uniform < p)
-        return torch.where(drop, 0.0, x * _scale(p))
-    keep, p = _draw(drawn, p, generator)
+        return _plain(x, p, shape, generator)
+    keep, p = _draw(shape, p, generator)
     if x.numel() > SMALL:
         return _Select.apply(x, keep, _scale(p))  # type: ignore[no-untyped-call]
     if not x.is_contiguous():  # the result takes the memory layout of the mask
@@ -176,10 +190,6 @@ def _in_plain_memory(x: torch.Tensor) -> bool:
     except RuntimeError:  # batched by torch.autograd.grad(is_grads_batched=True)
         return False
     return True
-
-
-def _scale(p: float) -> float:
-    return 1 / (1 - p) if p < 1 else 0.0
 
 
 def _words(n: int, generator: torch.Generator | None) -> np.ndarray:
