@@ -42,7 +42,7 @@ def distribution(p: float) -> Run:
     fit = {name: chosen[name] for name in ("epochs", "learning_rate")}
     net.fit(X[few], y[few], **fit)
     image = chosen["image"]
-    hidden = np.maximum(X[image] @ net.weights[0] + net.biases[0], 0)
+    hidden = net.hidden(X[image : image + 1])[0][0]
     weights = net.weights[1][:, y[image]]
     unit = {"hidden": hidden.round(4).tolist(), "weights": weights.round(4).tolist()}
     return {"digit": int(y[image]), **unit}

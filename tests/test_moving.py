@@ -215,7 +215,7 @@ def test_the_network_computes_what_the_companion_does(p, opened):
     figure = opened("network")
     move(figure, p)
     net, x = handmade(p)
-    hidden = np.maximum(x @ net.weights[0] + net.biases[0], 0)[0]
+    hidden = net.hidden(x)[0][0]
     random = uniform(1)
     for _ in range(5):
         mask = mask_of(figure)
