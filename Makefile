@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_OPT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf linkcheck test lab notebooks reproduce bench requirements clean
+.PHONY: help book pdf linkcheck test lab notebook notebooks reproduce bench requirements clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,9 +44,12 @@ test: .venv/installed  ## Check style and types; run all tests, doctests and not
 lab: .venv/installed  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=book
 
-notebooks: .venv/installed  ## Execute every notebook and store its outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
+notebook: .venv/installed  ## Execute one and store what changed: make notebook NAME=01_masks
+	$(BIN)/python tests/outputs.py $(NAME)
+	$(BIN)/python reproduce/pictures.py
+
+notebooks: .venv/installed  ## Execute every notebook and store what changed
+	$(BIN)/python tests/outputs.py $(notdir $(basename $(NOTEBOOKS)))
 	$(BIN)/python reproduce/pictures.py
 
 reproduce: .venv/installed  ## Run the long experiments; finished runs are kept, not repeated
