@@ -1,10 +1,12 @@
 """Figures: each is drawn by a doctest; here is what they promise beside their looks."""
 
+import io
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from IPython.lib.pretty import pretty
 from matplotlib.colors import to_hex
 
 from companion import plots
@@ -353,6 +355,62 @@ def test_no_line_is_left_out_for_want_of_a_colour():
         plots.memory([0, 50], {label: [[0.5], [0.25]] for label in labels}, 0.25)
 
 
+RUNS = [[1.0, 2.0]]
+
+
+def ratios(labels):
+    return [0, 0.5], dict.fromkeys(labels, RUNS), [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "room"),
+    [
+        (lambda lines: plots.memory([0], dict.fromkeys(lines, RUNS), 0.25), 5),
+        (lambda lines: plots.variance_shift(*ratios(lines)), 2),
+        (lambda lines: plots.repeated_predictions(dict.fromkeys(lines, RUNS), "p"), 5),
+        (lambda lines: plots.preactivations(dict.fromkeys(lines, RUNS)), 5),
+        (lambda lines: plots.gains(["all"], dict.fromkeys(lines, RUNS), "points"), 3),
+    ],
+    ids=["memory", "variance_shift", "repeated_predictions", "preactivations", "gains"],
+)
+def test_what_has_no_look_of_its_own_is_an_error_and_not_left_out(draw, room):
+    lines = [f"line {i}" for i in range(room + 1)]
+    with pytest.raises(
+        ValueError, match=rf"there are (colours|looks) for .*line {room}"
+    ):
+        draw(lines)
+    text = plots.describe(draw(lines[:room]))
+    assert all(f'"{line}"' in text for line in lines[:room])
+
+
+def test_kinds_of_dropout_are_told_from_one_another_by_their_markers():
+    methods = ["dropout", "weight decay", "dropout, shared"]
+    (ax,) = plots.gains(["all"], dict.fromkeys(methods, RUNS), "points").axes
+    looks = [(bars[0].get_color(), bars[0].get_marker()) for bars in ax.containers]
+    assert looks == [(plots.WITH, "o"), (plots.PURPLE, "s"), (plots.WITH, "o")]
+    filled = [bars[0].get_markerfacecolor() for bars in ax.containers]
+    assert filled == [plots.WITH, plots.PURPLE, "white"]
+    dropouts = dict.fromkeys((f"dropout {i}" for i in range(3)), RUNS)
+    with pytest.raises(ValueError, match=r"2 kinds of dropout .*dropout 2"):
+        plots.gains(["all"], dropouts, "points")
+
+
+def test_a_cell_without_a_column_is_an_error():
+    with pytest.raises(ValueError, match="zip"):
+        plots.gain_grid({"16 units": [[1, 2], [1, 2]]}, ["100"], "images")
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_every_mask_has_a_panel(count):
+    """The grids of panels are at most as wide as the page."""
+    for width in (2, 5):
+        masks = {f"mask {i}": np.eye(3, width, dtype=bool) for i in range(count)}
+        text = plots.describe(plots.mask_grid(masks))
+        assert all(f'"{name}"' in text for name in masks)
+    networks = plots.thinned_networks([1, 3, 1], np.eye(3, dtype=bool)[[0] * count])
+    assert sum(bool(ax.lines) for ax in networks.axes) == count
+
+
 def test_verdicts_have_a_cell_for_each_check_of_each_audit():
     first = {"drop rate": "pass", "trains": "note"}
     second = {"what is dropped": "fail", "drop rate": "pass", "p = 1": "not applicable"}
@@ -384,3 +442,92 @@ def test_bars_of_gains_reach_four_standard_errors():
     (ax,) = plots.gains(["digits"], {"dropout": [[1.0, 2.0, 3.0]]}, "points").axes
     (low, high), _ = sorted(ax.collections[0].get_segments()[0][:, 1]), None
     assert [low, high] == pytest.approx([2 - 4 / 3**0.5, 2 + 4 / 3**0.5])
+
+
+def told(draw):
+    """What is said of axes on which something was drawn."""
+    figure, ax = plt.subplots()
+    draw(ax)
+    plt.close(figure)
+    whole, *lines = plots.describe(figure).split("\n  ")
+    assert whole == "<Figure size 640x480 with 1 Axes>"
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("draw", "text"),
+    [
+        (lambda ax: None, "nothing"),
+        (lambda ax: ax.plot([1, 2, 4], "--o", color=plots.BLUE), 'blue "--o" of 3'),
+        (lambda ax: ax.plot(1, "s", color=plots.GREY, mec="k"), 'black "s" of 1'),
+        (lambda ax: ax.axvline(3, color="#123456"), '#123456 "-" of 2'),
+        (lambda ax: ax.barh([1], [2], facecolor="white"), "white rectangle"),
+        (lambda ax: ax.fill_between([0, 1], [0, 1], fc=plots.PURPLE), "purple area"),
+        (lambda ax: ax.scatter([1, 2], [3, 4], color=plots.ORANGE), "orange dots of 2"),
+        (lambda ax: ax.vlines([0, 1, 2], 0, 1, color=plots.PALE), "pale bars of 3"),
+        (lambda ax: ax.pcolormesh(np.eye(3, 2) == 1), "grid 3 by 2 with sum 2"),
+        (lambda ax: ax.imshow([[0.1, 0.2, 0.3]]), "grid 1 by 3"),
+        (lambda ax: ax.set(title="one\ntwo", xlabel="a"), 'title "one two"; x "a"'),
+        (lambda ax: ax.set(yscale="log", ylabel="b"), 'y "b", log'),
+        (lambda ax: ax.set_xticks([0, 1, 2], ["a", "2", "3 c"]), 'x at "a", "3 c"'),
+        (lambda ax: ax.text(0, 0, "$h_1$"), 'text "$h_1$"'),
+        (lambda ax: ax.text(0, 0, "+0.3\nor so"), "text number"),
+        (lambda ax: ax.text(0, 0, "\N{MINUS SIGN}12"), "text number"),
+        (lambda ax: ax.annotate("", (0, 0), (1, 1), arrowprops={}), "text arrow"),
+    ],
+    ids=range(17),
+)
+def test_what_is_drawn_is_told_in_words_and_counts(draw, text):
+    assert told(draw) == text
+
+
+def test_what_is_drawn_often_is_counted_and_a_legend_is_read():
+    def draw(ax):
+        for height in (1, 2):
+            ax.plot([0, 1], [height, 0], color="black", label=f"line {height}")
+            ax.text(0, height, "same")
+        ax.plot([0, 1], color="white")
+        ax.legend()
+
+    times = "\N{MULTIPLICATION SIGN}"
+    assert told(draw) == (
+        f'2 {times} black "-" of 2; white "-" of 2; text 2 {times} "same"; '
+        'legend "line 1", "line 2"'
+    )
+
+
+def test_what_stands_around_the_axes_is_told_first():
+    figure, axes = plt.subplots(1, 2)
+    figure.suptitle("both")
+    axes[0].plot([0, 1], color="black", label="a line")
+    axes[1].set_title("the second")
+    figure.legend()
+    plt.close(figure)
+    assert plots.describe(figure).splitlines()[1:] == [
+        '  text "both"; legend "a line"',
+        '  black "-" of 2',
+        '  title "the second"',
+    ]
+
+
+def test_a_notebook_stores_the_text_beside_the_picture():
+    figure = plots.survivors([3, 5, 4], n=8, p=0.5)
+    assert pretty(figure) == plots.describe(figure) != repr(figure)
+
+
+def test_measured_values_are_not_told():
+    texts = {told(lambda ax, y=y: ax.plot([0, y])) for y in (1, 1 + 1e-15, 1000)}
+    assert len(texts) == 1
+
+
+def test_a_text_changes_nothing_in_the_picture():
+    mask = np.array([True, False, True])
+    pictures = []
+    for told in (False, True):
+        figure = plots.dropped_layer(np.eye(8), [1.0, 2.0, 0.5], mask)
+        if told:
+            plots.describe(figure)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        pictures.append(picture.getvalue())
+    assert pictures[0] == pictures[1]

@@ -7,7 +7,6 @@ except ImportError:
         'companion.plots needs Matplotlib: pip install "dropout-companion[plots]"'
     ) from None
 
-from companion.plots.audit import detection, verdicts
 from companion.plots.comparisons import gain_grid, gains, p_curves, rate_curves
 from companion.plots.graphs import (
     language_models,
@@ -23,6 +22,7 @@ from companion.plots.masks import (
     survivors,
     thinned_networks,
 )
+from companion.plots.reports import detection, verdicts
 from companion.plots.scaling import (
     ensemble_sizes,
     mean_and_variance,
@@ -48,6 +48,7 @@ from companion.plots.style import (
     WITH,
     WITHOUT,
 )
+from companion.plots.text import describe, describe_in_notebooks
 from companion.plots.training import (
     gradient_errors,
     paired_differences,
@@ -73,6 +74,7 @@ __all__ = [
     "WIDTH",
     "WITH",
     "WITHOUT",
+    "describe",
     "detection",
     "dropped_layer",
     "ensemble_sizes",
@@ -106,3 +108,5 @@ __all__ = [
     "variance_shift",
     "verdicts",
 ]
+
+describe_in_notebooks()

@@ -60,34 +60,40 @@ def gains(
     >>> figure = gains(["clean", "noisy"], {"dropout": [[0.1, 0.2], [1, 2]]}, "points")
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.3))
-    looks = {
-        True: iter([{"marker": "o"}, {"marker": "o", "markerfacecolor": "white"}]),
-        False: iter(
-            [
-                {"marker": "s", "color": PURPLE},
-                {"marker": "D", "color": GREY},
-                {"marker": "^", "color": PURPLE, "markerfacecolor": "white"},
-            ]
-        ),
-    }
     offsets = (
         np.linspace(-0.26, 0.26, len(differences)) if len(differences) > 1 else [0]
     )
+    looks = _looks([*differences])
     for (name, values), offset in zip(differences.items(), offsets, strict=True):
         mean, error = _mean_and_error(values)
-        style: dict[str, Any] = {"color": WITH} | next(
-            looks[name.startswith("dropout")]
-        )
         places = np.arange(len(groups)) + offset
-        reach = errors * error
-        ax.errorbar(
-            places, mean, reach, label=name, linestyle="", markersize=6, **style
-        )
-    ax.axhline(0, color="black", linewidth=1, linestyle=":", zorder=0)
+        look: dict[str, Any] = {"linestyle": "", "markersize": 6} | looks[name]
+        ax.errorbar(places, mean, errors * error, label=name, **look)
+    ax.axhline(0, color=WITHOUT, linewidth=1, linestyle=":", zorder=0)
     ax.set_xticks(range(len(groups)), groups)
     ax.set(ylabel=label, xlim=(-0.5, len(groups) - 0.5))
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
+
+
+def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each method; those of a kind differ in their markers."""
+    dropout: list[dict[str, Any]] = [{}, {"markerfacecolor": "white"}]
+    other: list[dict[str, Any]] = [
+        {"marker": "s", "color": PURPLE},
+        {"marker": "D", "color": GREY},
+        {"marker": "^", "color": PURPLE, "markerfacecolor": "white"},
+    ]
+    looks = {}
+    for name in methods:
+        left = dropout if name.startswith("dropout") else other
+        if not left:
+            raise ValueError(
+                "there are looks for 2 kinds of dropout and 3 other methods; "
+                f"got {list(methods)}"
+            )
+        looks[name] = {"marker": "o", "color": WITH} | left.pop(0)
+    return looks
 
 
 @drawn
@@ -166,7 +172,7 @@ def gain_grid(
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.75 * len(rows) + 0.9))
     for height, cells in enumerate(rows.values()):
-        for place, values in enumerate(cells):
+        for place, (_, values) in enumerate(zip(columns, cells, strict=True)):
             mean, error = _mean_and_error(values)
             sure = abs(mean) >= 4 * error
             face = PALE if not sure else WITH if mean > 0 else WITHOUT
@@ -214,7 +220,7 @@ def p_curves(
     for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
         mean, error = _mean_and_error(values)
         ax.errorbar(p, mean, 4 * error, color=WITH, marker="o", markersize=4)
-        ax.axhline(0, color="black", linewidth=1, linestyle=":", zorder=0)
+        ax.axhline(0, color=WITHOUT, linewidth=1, linestyle=":", zorder=0)
         ax.set(title=title, xlabel="p", xticks=[0, 0.5, 1])
     axes[0, 0].set_ylabel(label)
     return figure

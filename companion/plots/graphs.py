@@ -112,13 +112,11 @@ def memory(
     >>> figure = memory([0, 50], {"none": shares, "units": shares}, chance=0.25)
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    looks = zip((WITHOUT, WITH, PURPLE, GREY, OCHRE), "os^Dv", strict=True)
-    for (label, shares, _), (colour, marker) in zip(
-        coloured(named), looks, strict=False
-    ):
+    markers = {WITHOUT: "o", WITH: "s", PURPLE: "^", GREY: "D", OCHRE: "v"}
+    for label, shares, colour in coloured(named, [*markers]):
         mean = np.asarray(shares).mean(axis=1)
-        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4}
-        ax.plot(update, mean, label=label, **look)
+        look: dict[str, Any] = {"color": colour, "marker": markers[colour]}
+        ax.plot(update, mean, markersize=4, label=label, **look)
     ax.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="by guessing")
     ax.set(xlabel="updates", ylabel="share of symbols named", ylim=(0, 1.02))
     figure.legend(loc="outside upper center", ncols=2)

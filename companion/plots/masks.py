@@ -89,7 +89,7 @@ def mask_grid(
     figure, axes = plt.subplots(
         rows, columns, figsize=(WIDTH, room * rows), layout="compressed", squeeze=False
     )
-    for ax, (title, mask) in zip(axes.flat, masks.items(), strict=False):
+    for ax, (title, mask) in zip(axes.flat[: len(masks)], masks.items(), strict=True):
         _cells(ax, mask)
         ax.set_title(title)
     for ax in axes[-1]:
@@ -217,7 +217,7 @@ def thinned_networks(
     )
     for ax in axes.flat:
         ax.axis("off")
-    for ax, mask in zip(axes.flat, masks, strict=False):
+    for ax, mask in zip(axes.flat[: len(masks)], masks, strict=True):
         _network(ax, layer_sizes, mask)
     return figure
 
@@ -262,7 +262,7 @@ def masked_network(
     Parameters
     ----------
     net : companion.network.MLP
-        One hidden layer of ReLUs, one output, inverted dropout.
+        One hidden layer and inverted dropout.
     x : numpy.ndarray, shape (n_inputs,)
     mask : numpy.ndarray of bool, shape (n_hidden,)
         True where kept.
@@ -276,16 +276,17 @@ def masked_network(
     >>> net = MLP([2, 3, 1], rng=0)
     >>> figure = masked_network(net, np.ones(2), np.array([True, False, True]))
     """
-    hidden = np.maximum(x @ net.weights[0] + net.biases[0], 0)
+    (hidden,) = net.hidden(x[None])
+    thinned = inverted.apply_mask(hidden, mask, net.p[0])
+    output = net.logits(x[None], masks=[None, mask[None]])
     modes = {
-        "in training": (mask, inverted.dropout(hidden, net.p[0], mask=mask)),
-        "at test time": (np.ones_like(mask), hidden),
+        "in training": (mask, (x, *thinned, *output)),
+        "at test time": (np.ones_like(mask), (x, *hidden, *net.logits(x[None]))),
     }
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9))
-    for ax, (title, (kept, units)) in zip(axes, modes.items(), strict=True):
+    for ax, (title, (kept, layers)) in zip(axes, modes.items(), strict=True):
         _network(ax, net.layer_sizes, kept, size=1000)
-        output = units @ net.weights[1] + net.biases[1]
-        for place, layer in enumerate((x, units, output)):
+        for place, layer in enumerate(layers):
             shown = kept if place == 1 else np.ones(len(layer), bool)
             for i in np.flatnonzero(shown):
                 at = place, i - (len(layer) - 1) / 2

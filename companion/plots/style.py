@@ -1,6 +1,6 @@
 """The house style of all figures: size of type, colours that can be told apart, white ground."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -63,14 +63,17 @@ def drawn(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return styled
 
 
-def coloured(lines: Mapping[str, Value]) -> Iterator[tuple[str, Value, str]]:
+def coloured(
+    lines: Mapping[str, Value],
+    colours: Sequence[str] = (WITHOUT, WITH, PURPLE, BLUE, ORANGE),
+) -> Iterator[tuple[str, Value, str]]:
     """Each label with its value and its colour, the first of which is that of no dropout."""
-    colours = WITHOUT, WITH, PURPLE, BLUE, ORANGE
     if len(lines) > len(colours):
         raise ValueError(
             f"there are colours for {len(colours)} lines; got {len(lines)}: {list(lines)}"
         )
-    for (label, value), colour in zip(lines.items(), colours, strict=False):
+    own = colours[: len(lines)]
+    for (label, value), colour in zip(lines.items(), own, strict=True):
         yield label, value, colour
 
 

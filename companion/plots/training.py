@@ -330,7 +330,7 @@ def variance_shift(
     >>> figure = variance_shift([0, 0.5], {"before": [[1, 0.5], [1, 0.4]]}, [1, 0.5])
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 2.7))
-    for (label, runs), colour in zip(ratios.items(), (WITH, PURPLE), strict=False):
+    for label, runs, colour in coloured(ratios, (WITH, PURPLE)):
         for run in np.asarray(runs):
             ax.plot(p, run, "o", color=colour, markersize=5, alpha=0.7, label=label)
             label = "_nolegend_"

@@ -1,4 +1,4 @@
-"""How often an audit finds a mistake."""
+"""What audits found, and how often an audit finds a mistake."""
 
 from collections.abc import Mapping
 
