@@ -307,3 +307,23 @@ def test_torch_is_imported_when_it_is_needed(code, said):
     root = Path(companion.__file__).parents[1]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert (result.stdout + result.stderr).endswith(f"{said}\n")
+
+
+def test_random_numbers_of_cuda_are_put_back(monkeypatch):
+    held, put = [torch.arange(4, dtype=torch.uint8)] * 2, []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: held)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put.append)
+    audit_model(seq(D), X)
+    assert [[state.tolist() for state in states] for states in put] == [
+        [[0, 1, 2, 3]] * 2
+    ]
+
+
+def test_cuda_is_not_started(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: asked.append(1) or [])
+    audit_model(seq(D), X)
+    assert asked == []

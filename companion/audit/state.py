@@ -13,7 +13,7 @@ import numpy as np
 def global_states() -> dict[str, Any]:
     """Return the states of the generators that nobody owns, comparable with ``==``.
 
-    PyTorch's are those of the CPU and of every CUDA device, if it has been imported at all.
+    PyTorch's are there if it has been imported, those of its CUDA devices once one is in use.
     """
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     states: dict[str, Any] = {
@@ -22,7 +22,7 @@ def global_states() -> dict[str, Any]:
     }
     if torch := sys.modules.get("torch"):
         held = [torch.get_rng_state()]
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # asking would start it
             held += torch.cuda.get_rng_state_all()
         states["torch"] = [state.tolist() for state in held]
     return states
