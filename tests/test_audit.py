@@ -26,6 +26,8 @@ from companion.audit import (
     chance,
     layer,
     runner,
+    statistics,
+    subject,
 )
 from companion.audit.__main__ import main
 from companion.audit.estimator import CHECKS as ESTIMATOR_CHECKS
@@ -577,9 +579,9 @@ def test_an_adapter_of_ones_own():
 def test_no_more_tests_are_made_than_share_alpha(monkeypatch):
     tests = []
     for module, name in [
-        (layer, "two_sided"),
+        (statistics, "two_sided"),
         (chance, "two_sided"),
-        (layer, "uneven_p"),
+        (statistics, "uneven_p"),
     ]:
         made = getattr(module, name)
         monkeypatch.setattr(
@@ -588,7 +590,7 @@ def test_no_more_tests_are_made_than_share_alpha(monkeypatch):
             lambda *args, made=made: tests.append(made(*args)) or tests[-1],
         )
     audit(torch.nn.Dropout, p=0.3)
-    assert 20 < len(tests) <= layer.STATISTICS
+    assert 20 < len(tests) <= subject.TESTS
     assert min(tests) < 1e-6  # bfloat16, where the mean is not kept
     assert sorted(tests)[4] > 1e-3
 

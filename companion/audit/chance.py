@@ -3,9 +3,7 @@
 from typing import Any
 
 import numpy as np
-
-from companion.audit.adapters import Array
-from companion.audit.runner import NotApplicableError
+import numpy.typing as npt
 
 try:
     from scipy import stats
@@ -13,6 +11,8 @@ except ImportError as error:
     raise ImportError(
         "companion.audit needs SciPy: pip install 'dropout-companion[audit]'"
     ) from error
+
+Array = npt.NDArray[Any]
 
 
 def two_sided(distribution: Any, count: int) -> float:
@@ -35,8 +35,6 @@ def correlation(a: Array, b: Array) -> float:
 def worst_pair(columns: Array) -> tuple[float, int, int]:
     """Return p of the most dependent two columns, times the number of pairs, and which."""
     n, m = columns.shape
-    if n < 2 or m < 2:
-        raise NotApplicableError("there is only one to look at")
     mean = columns.mean(axis=0)
     counts = columns.astype(np.float32)
     spread = np.sqrt(np.outer(mean * (1 - mean), mean * (1 - mean)))

@@ -83,7 +83,8 @@ class TorchModule(_Torch):
 
     def __init__(self, module: Any, made_by: type | None = None) -> None:
         super().__init__(module)
-        self.module, self.p = copy.deepcopy(module), None
+        self.module = copy.deepcopy(module)
+        self.p: float | None = None
         named = (a for a in RATES if isinstance(getattr(module, a, None), Real))
         self.attribute = next(named, None)
         self.generator = getattr(self.module, "generator", None)

@@ -1,0 +1,251 @@
+"""Gradients, the ends of p, dtypes, seeds: what an implementation does besides the statistics."""
+
+from math import ceil, log, log1p
+from typing import Any
+
+import numpy as np
+
+from companion.audit.adapters import Adapter, Array
+from companion.audit.report import Verdict
+from companion.audit.runner import Checks, NotApplicableError, Result, said
+from companion.audit.state import global_states
+from companion.audit.subject import Subject
+
+CHECKS = Checks()
+
+
+@CHECKS.add(
+    "backward", "The gradient passes the mask and the scale of the forward pass."
+)
+def backward(s: Subject) -> Result:
+    if not s.adapter.has_backward:
+        raise NotApplicableError("no gradient to ask for")
+    grad = _cotangent(s)
+    s.restart()
+    y, dx = map(s.adapter.values, s.adapter.gradient(s.input(), s.p, grad))
+    error = _relative(dx, s.adapter.values(grad) * _slope(s, y))
+    bound, measured = _gradient_bound(s), f"relative error {error:.2g}"
+    if not error <= bound:
+        why = (
+            f"{((dx != 0) & (y == 0)).sum()} dropped units receive a gradient, "
+            f"{((dx == 0) & (y != 0)).sum()} kept ones do not: training follows a slope that is "
+            "not the loss's."
+        )
+        return Result("fail", measured, f"{bound:.0e}", why)
+    return Result("pass", measured, f"{bound:.0e}")
+
+
+def _slope(s: Subject, y: Array) -> Array:
+    """Return dy/dx: by central differences if the mask can be drawn again, else y/x."""
+    x = s.input_values()
+    s.restart()
+    if not np.array_equal(s.output(s.input(), s.p), y):
+        return y / x
+    step, places, ends = s.tolerance() ** 0.5, [], []
+    for moved in (x + step, x - step):
+        place = s.adapter.array(moved, s.dtype)
+        places.append(s.adapter.values(place))  # as the dtype rounds it
+        s.restart()
+        ends.append(s.output(place, s.p))
+    return (ends[0] - ends[1]) / (places[0] - places[1])
+
+
+@CHECKS.add(
+    "double backward",
+    "The gradient can be differentiated again, as gradient penalties need.",
+)
+def double_backward(s: Subject) -> Result:
+    asked = type(s.adapter).second_gradient is not Adapter.second_gradient
+    if not (s.adapter.has_backward and asked):
+        raise NotApplicableError("no second gradient to ask for")
+    grad = _cotangent(s)
+    s.restart()
+    results = s.adapter.second_gradient(s.input(), s.p, grad)
+    y, second = map(s.adapter.values, results)
+    error = _relative(second, s.adapter.values(grad) * y / s.input_values())
+    bound = _gradient_bound(s)
+    why = "Gradient penalties and Hessian products through this layer are wrong."
+    verdict: Verdict = "pass" if error <= bound else "fail"
+    return Result(verdict, f"relative error {error:.2g}", f"{bound:.0e}", why)
+
+
+def _gradient_bound(s: Subject) -> float:
+    return 1e-6 if s.tolerance() < 1e-10 else 1e-2
+
+
+def _cotangent(s: Subject) -> Any:
+    values = np.random.default_rng(s.seed + 1).normal(size=s.shape)
+    return s.adapter.array(values, s.dtype)
+
+
+def _relative(measured: Array, expected: Array) -> float:
+    norm = np.linalg.norm(expected)
+    return float(np.linalg.norm(measured - expected) / (norm or 1.0))
+
+
+@CHECKS.add("p = 0", "The identity, exactly, and no random number is drawn.")
+def p_zero(s: Subject) -> Result:
+    _needs_p(s)
+    s.restart()
+    s.adapter(s.input(), 0.0)  # a layer that is made anew for this p is made now
+    before = s.adapter.state()
+    y = s.output(s.input(), 0.0)
+    if not np.array_equal(y, s.input_values()):
+        why = "p = 0 should switch dropout off."
+        return Result("fail", "changed the input", "x", why)
+    if s.adapter.state() != before:
+        why = "Results change with p = 0 put in: the random numbers that follow are others."
+        return Result("note", "x, but draws", "x, and draws nothing", why)
+    return Result("pass", "x, and draws nothing", "x, and draws nothing")
+
+
+@CHECKS.add("p = 1", "Zeros, and a finite gradient.")
+def p_one(s: Subject) -> Result:
+    _needs_p(s)
+    why = "A sweep over p that ends at 1 fills the network with NaN."
+    s.restart()
+    y = s.output(s.input(), 1.0)
+    if (y != 0).any():
+        measured = "kept some units" if np.isfinite(y).all() else "NaN or inf"
+        return Result("fail", measured, "zeros", why)
+    if s.adapter.has_backward:
+        _, dx = s.adapter.gradient(s.input(), 1.0, _cotangent(s))
+        if (s.adapter.values(dx) != 0).any():
+            return Result("fail", "zeros, gradient not 0", "zeros", why)
+    return Result("pass", "zeros", "zeros")
+
+
+@CHECKS.add("bad p refused", "A p outside [0, 1], or NaN, raises an error.")
+def bad_p(s: Subject) -> Result:
+    _needs_p(s)
+    taken = [str(p) for p in (-0.1, 1.5, float("nan")) if _takes(s, p)]
+    if taken:
+        why = "A slip such as 50 for 50 percent, or a keep probability gone wrong, goes unseen."
+        return Result("fail", f"took {', '.join(taken)}", "an error", why)
+    return Result("pass", "an error", "an error")
+
+
+def _takes(s: Subject, p: float) -> bool:
+    s.restart()
+    try:
+        s.adapter(s.input(), p)
+    except Exception:
+        return False
+    return True
+
+
+def _needs_p(s: Subject) -> None:
+    if not s.adapter.sets_p:
+        raise NotApplicableError("p cannot be set")
+
+
+@CHECKS.add(
+    "dtype and layout",
+    "Both are kept, and an array that is not contiguous is read right.",
+)
+def dtype_and_layout(s: Subject) -> Result:
+    for dtype in s.adapter.dtypes:
+        for training in s.modes:
+            returned = s.adapter.dtype(s.adapter(s.input(dtype), s.p, training))
+            if returned != dtype:
+                where = "training" if training else "inference"
+                measured = f"{returned} from {dtype} in {where}"
+                why = "A network in half precision goes on in another, slower or with an error."
+                return Result("fail", measured, "the same", why)
+    x = s.adapter.reversed(s.input(shape=s.shape[::-1]))
+    if x is None or not s.has_batch:
+        return Result("pass", "kept", "kept")
+    values = s.adapter.values(x)  # before the call, which may write to x
+    s.restart()
+    y = s.adapter(x, s.p)
+    if not s.is_selection(s.adapter.values(y), values):
+        why = "Values end up at other places when the input is a transposed view."
+        return Result("fail", "a transposed input is misread", "kept", why)
+    if s.adapter.layout(y) != s.adapter.layout(x):
+        why = "The next layer may have to copy the array first: slower, not wrong."
+        return Result("note", "dtype kept, memory order not", "kept", why)
+    return Result("pass", "kept", "kept")
+
+
+@CHECKS.add("input untouched", "The caller's array holds what it held before.")
+def input_untouched(s: Subject) -> Result:
+    for training in s.modes:
+        x = s.input()
+        s.adapter(x, s.p, training)
+        if not np.array_equal(s.adapter.values(x), s.input_values()):
+            why = "Whoever uses the array afterwards, a residual connection say, gets the mask too."
+            verdict: Verdict = "note" if s.adapter.inplace else "fail"
+            return Result(verdict, "the input was written to", "untouched", why)
+    return Result("pass", "untouched", "untouched")
+
+
+@CHECKS.add("NaN and inf dropped", "A dropped unit is 0, whatever it held.")
+def nan_and_inf(s: Subject) -> Result:
+    units = s.distinct(s.main())[0].size
+    calls = ceil(log(s.level) / (units * log1p(-s.p)))  # so many that some are dropped
+    for value in (np.nan, np.inf):
+        x = s.adapter.array(np.full(s.shape, value), s.dtype)
+        s.restart()
+        if not any((s.output(x, s.p) == 0).any() for _ in range(calls)):
+            why = (
+                "0 times NaN is NaN: the mask is multiplied with. One bad unit then spoils a "
+                "sample even when it is dropped."
+            )
+            return Result("note", f"a dropped {value} leaks", "0", why)
+    return Result("pass", "0", "0")
+
+
+@CHECKS.add("seedable", "One seed, one mask; another seed, another.")
+def seedable(s: Subject) -> Result:
+    alike = log(s.p**2 + (1 - s.p) ** 2) * s.distinct(s.main())[0].size
+    calls = ceil(log(s.level) / alike)  # so many that two seeds do not agree by chance
+
+    def outputs(stream: int) -> list[Array]:
+        s.restart(stream)
+        return [s.output(s.input(), s.p) for _ in range(calls)]
+
+    first, again, other = outputs(1), outputs(1), outputs(2)
+    if not np.array_equal(first, again):
+        why = "No run can be repeated: the masks do not come from the generator it was given."
+        return Result("fail", "one seed, two masks", "one seed, one mask", why)
+    if np.array_equal(first, other):
+        why = "The seed has no effect: every run drops the same units."
+        return Result("fail", "two seeds, one mask", "another seed, another mask", why)
+    return Result("pass", "repeatable", "repeatable")
+
+
+@CHECKS.add("global state left alone", "Nobody else's random numbers change.")
+def global_state(s: Subject) -> Result:
+    x, before = s.input(), global_states()
+    s.restart()
+    s.adapter(x, s.p)
+    after = global_states()
+    changed = [name for name in before if after[name] != before[name]]
+    if not s.adapter.own_stream and changed == ["torch"]:
+        raise NotApplicableError("it was given no generator, and draws from PyTorch's")
+    if changed:
+        why = "Other parts of a program get other random numbers because this one ran."
+        return Result("fail", f"changed {', '.join(changed)}", "unchanged", why)
+    return Result("pass", "unchanged", "unchanged")
+
+
+@CHECKS.add(
+    "empty and 0-d input",
+    "An empty batch comes back empty, a single number as a number.",
+)
+def small_inputs(s: Subject) -> Result:
+    empty = (0, *s.shape[1:])
+    for training in s.modes:
+        shape = s.output(s.input(shape=empty), s.p, training).shape
+        if shape != empty:
+            why = "The last batch of a data set may be empty."
+            return Result("fail", f"shape {shape} from {empty}", "the same", why)
+    try:
+        shape = s.output(s.input(shape=()), s.p).shape
+    except Exception as error:
+        why = "Only arrays with the axes it expects are taken."
+        return Result("note", f"0-d input: {said(error)}", "the same", why)
+    if shape != ():
+        why = "A number became an array."
+        return Result("note", f"shape {shape} from ()", "the same", why)
+    return Result("pass", "the same", "the same")
