@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from companion import inverted
-from companion.masks import bernoulli_mask, check_probability
+from companion.checks import check_probability
+from companion.masks import bernoulli_mask
+
+__all__ = ["MLPDropoutClassifier", "MLPDropoutRegressor"]
 
 # The methods overridden here are private to scikit-learn. These are their parameters, and the
 # versions from OLDEST up to, but not including, TOO_NEW in which they are known to mean the same.
@@ -158,7 +161,7 @@ def _constraints(parent: Any) -> dict[str, list]:
 def _init(parent: Any) -> Any:
     """Every parameter of the parent, whatever its version, and three more, by name only."""
 
-    def init(
+    def __init__(  # noqa: N807
         self: Any,
         *args: Any,
         dropout: Any = 0.5,
@@ -171,23 +174,31 @@ def _init(parent: Any) -> Any:
         self.input_dropout = input_dropout
         self.mask_per = mask_per
 
-    added = inspect.signature(init).parameters.values()
+    added = inspect.signature(__init__).parameters.values()
     inherited = inspect.signature(parent.__init__).parameters.values()
     signature = [*inherited, *(p for p in added if p.kind is p.KEYWORD_ONLY)]
-    init.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    return init
+    __init__.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    return __init__
 
 
 class MLPDropoutClassifier(_Dropout, MLPClassifier):
     """scikit-learn's `MLPClassifier` with dropout: in training only, and with its own gradient.
 
+    The parameters up to `dropout` are scikit-learn's, which says more of them.
+
     Parameters
     ----------
-    *args, **kwargs
-        Every parameter of `sklearn.neural_network.MLPClassifier`, which says what they mean.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, max_iter, shuffle, random_state
+        The network, and how it is trained.
+    learning_rate_init, learning_rate, power_t, momentum, nesterovs_momentum
+        The steps. All but the first are for ``solver="sgd"`` alone.
+    beta_1, beta_2, epsilon, max_fun
+        The first three are for ``solver="adam"`` alone, the last is for ``solver="lbfgs"``.
+    tol, n_iter_no_change, early_stopping, validation_fraction, verbose, warm_start
+        When training ends, what it prints, and whether it goes on from the last fit.
     dropout : float, array-like of shape (n_layers - 2,) or None
         The drop probability (not the keep probability!) of the hidden units, in [0, 1]: one for
-        all hidden layers, or one a layer. With 0 or None, and no `input_dropout`, the model is
+        all hidden layers, or one for each. With 0 or None, and no `input_dropout`, the model is
         scikit-learn's to the last bit.
     input_dropout : float
         The drop probability of the features, in [0, 1].
@@ -217,7 +228,7 @@ class MLPDropoutClassifier(_Dropout, MLPClassifier):
     weights and the order of the batches are those of a network without dropout, and they do not
     repeat from one call of `partial_fit`, or of `fit` with `warm_start`, to the next.
 
-    With a mask a sample, a sample of weight 2 gets one mask and the same sample twice gets two.
+    With a mask for each sample, a sample of weight 2 gets one and the same sample twice gets two.
     Weights then mean repetition on average only; with ``mask_per="batch"`` they mean it exactly.
 
     References
@@ -241,12 +252,32 @@ class MLPDropoutClassifier(_Dropout, MLPClassifier):
 class MLPDropoutRegressor(_Dropout, MLPRegressor):
     """scikit-learn's `MLPRegressor` with dropout: in training only, and with its own gradient.
 
+    The parameters up to `dropout` are scikit-learn's, which says more of them.
+
     Parameters
     ----------
-    *args, **kwargs
-        Every parameter of `sklearn.neural_network.MLPRegressor`, which says what they mean.
-    dropout, input_dropout, mask_per
-        As those of `MLPDropoutClassifier`, and so are its attributes, errors and notes.
+    loss : {"squared_error", "poisson"}
+        What is minimized.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, max_iter, shuffle, random_state
+        The network, and how it is trained.
+    learning_rate_init, learning_rate, power_t, momentum, nesterovs_momentum
+        The steps. All but the first are for ``solver="sgd"`` alone.
+    beta_1, beta_2, epsilon, max_fun
+        The first three are for ``solver="adam"`` alone, the last is for ``solver="lbfgs"``.
+    tol, n_iter_no_change, early_stopping, validation_fraction, verbose, warm_start
+        When training ends, what it prints, and whether it goes on from the last fit.
+    dropout : float, array-like of shape (n_layers - 2,) or None
+        The drop probability (not the keep probability!) of the hidden units, in [0, 1]: one for
+        all hidden layers, or one for each. With 0 or None, and no `input_dropout`, the model is
+        scikit-learn's to the last bit.
+    input_dropout : float
+        The drop probability of the features, in [0, 1].
+    mask_per : {"sample", "batch"}
+        Draw a mask for every sample, or one that the whole mini-batch shares.
+
+    See Also
+    --------
+    MLPDropoutClassifier : the same for classification. Its attributes, errors and notes hold here.
 
     References
     ----------
