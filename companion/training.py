@@ -1,13 +1,14 @@
 """Small training loops for PyTorch networks, repeatable from a seed."""
 
-import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from companion.network import History, epoch_bar
+from companion.checks import check_count
+from companion.history import History
+from companion.progress import progress_bar
 
 try:
     import torch
@@ -15,6 +16,8 @@ except ImportError:
     raise ImportError(
         'companion.training needs PyTorch: pip install "dropout-companion[torch]"'
     ) from None
+
+__all__ = ["evaluate", "fit", "predict", "seeded"]
 
 Made = TypeVar("Made")
 
@@ -88,7 +91,7 @@ def fit(
         If `epochs` or `batch_size` is below 1, `X` and `y` differ in length or are empty, a
         class is negative, or `validation` is not a pair.
     TypeError
-        If `y` is not of an integer dtype.
+        If `y` is not of an integer dtype, or `epochs` or `batch_size` is not an int.
     FloatingPointError
         If a loss is not finite; most often the learning rate is too high.
 
@@ -100,10 +103,10 @@ def fit(
     >>> fit(network, X, y, optimizer=sgd, epochs=9).train_accuracy[-1]
     1.0
     """
-    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1; got {count}")
+    epochs = check_count(epochs, "epochs")
+    batch_size = check_count(batch_size, "batch_size")
     inputs, labels = _pair(X, y)
+    measured: dict[Literal["train", "val"], tuple[torch.Tensor, torch.Tensor]]
     measured = {"train": (inputs, labels)}
     if validation is not None:
         if len(validation) != 2:
@@ -115,7 +118,7 @@ def fit(
     history = History()
 
     def train() -> None:
-        for _ in epoch_bar(epochs) if progress else range(epochs):
+        for _ in progress_bar(epochs) if progress else range(epochs):
             network.train()
             for batch in torch.randperm(len(inputs), generator=order).split(batch_size):
                 optimizer.zero_grad()
@@ -128,11 +131,7 @@ def fit(
                 loss.backward()
                 optimizer.step()
             for part, pair in measured.items():
-                mean_loss, accuracy = evaluate(network, *pair)
-                if not math.isfinite(mean_loss):
-                    raise FloatingPointError(f"the {part} loss is {mean_loss}")
-                getattr(history, f"{part}_loss").append(mean_loss)
-                getattr(history, f"{part}_accuracy").append(accuracy)
+                history.record(part, *evaluate(network, *pair))
 
     seeded(seed, train)
     return history

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import companion.nn
-from companion.network import History
+from companion.history import History
 from companion.training import evaluate, fit, predict, seeded
 
 LAYERS = [nn.Dropout, companion.nn.Dropout]
@@ -366,6 +366,18 @@ def test_progress_bar_without_tqdm_says_what_to_install(monkeypatch):
 def test_counts_below_1_are_refused(name, count):
     with pytest.raises(ValueError, match=f"{name} must be at least 1; got {count}"):
         train(network(), *data(), **{name: count})
+
+
+@pytest.mark.parametrize("count", [2.0, True, "2", None], ids=repr)
+@pytest.mark.parametrize("name", ["epochs", "batch_size"])
+def test_counts_that_are_no_int_are_refused(name, count):
+    with pytest.raises(TypeError, match=f"{name} must be an int; got {count!r}"):
+        train(network(), *data(), **{name: count})
+
+
+def test_counts_of_numpy_are_taken():
+    history = train(network(), *data(), epochs=np.int64(3), batch_size=np.int32(4))
+    assert len(history.train_loss) == 3
 
 
 @pytest.mark.parametrize("labels", [9, 11])
