@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["ACTIVATIONS", "log_softmax"]
+
 Array = npt.NDArray[np.float64]
 
 # The function, and its derivative written with the value of the function *before* any mask.

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+__all__ = ["History"]
+
 
 @dataclass
 class History:

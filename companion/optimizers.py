@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["adam", "sgd"]
+
 Array = npt.NDArray[np.float64]
 Step = Callable[[list[Array], list[Array]], None]
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+__all__ = ["progress_bar"]
+
 
 def progress_bar(count: int, unit: str = "epoch") -> Iterable[int]:
     """Count from 0 to ``count - 1`` behind a progress bar; needs tqdm.
