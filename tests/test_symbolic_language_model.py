@@ -161,6 +161,12 @@ def test_model_says_which_argument_is_wrong(arguments, error, message):
 SIZES = {"batch_size": 3, "steps": 5}
 
 
+@pytest.fixture(scope="module")
+def compiled_once():
+    """A model for each test to restart: compiling its training takes longer than the test."""
+    return tiny()
+
+
 def weights_of(model):
     return [param.get_value() for param in model.params]
 
@@ -202,9 +208,10 @@ def test_fit_reads_stretches_from_all_of_the_text(monkeypatch):
 
 
 @pytest.mark.usefixtures("_quickly_compiled")
-def test_fit_goes_on_where_it_stopped_and_restart_begins_again():
-    model, text = tiny(), np.arange(50) % 5
-    initial = weights_of(model)
+def test_fit_goes_on_where_it_stopped_and_restart_begins_again(compiled_once):
+    model, text = compiled_once, np.arange(50) % 5
+    model.restart(0)
+    initial = weights_of(tiny())
     at_once = model.fit(text, p=0.3, updates=4, **SIZES)
     trained = weights_of(model)
     assert all((a != b).any() for a, b in zip(initial, trained, strict=True))
@@ -220,8 +227,9 @@ def test_fit_goes_on_where_it_stopped_and_restart_begins_again():
 
 
 @pytest.mark.usefixtures("_quickly_compiled")
-def test_restart_forgets_training_in_every_size_of_batch():
-    model, text = tiny(), np.arange(50) % 5
+def test_restart_forgets_training_in_every_size_of_batch(compiled_once):
+    model, text = compiled_once, np.arange(50) % 5
+    model.restart(0)
     model.fit(text, p=0, updates=3, **SIZES)
     first = weights_of(model)
     model.fit(text, p=0, updates=1, batch_size=2, steps=5)
