@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export NUMBA_OPT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf linkcheck test lab notebook notebooks reproduce bench requirements clean
+.PHONY: help book pdf linkcheck test lab notebook notebooks reproduce bench mutants requirements clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: .venv/installed  ## Print speed and memory of the companion, and of the p
 	$(BIN)/python benchmarks/torch_layer.py
 	$(BIN)/python benchmarks/scikit_learn.py
 	$(BIN)/python benchmarks/pages.py
+
+mutants: .venv/installed  ## Break package and chapters in small ways; list what no check notices
+	PYTHONPATH=tests $(BIN)/python -m mutation
 
 requirements: .venv/installed  ## Pin every package anew, from pyproject.toml
 	$(BIN)/pip install --quiet pip-tools
