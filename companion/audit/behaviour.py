@@ -126,8 +126,8 @@ def bad_p(s: Subject) -> Result:
 
 
 def _takes(s: Subject, p: float) -> bool:
-    s.restart()
     try:
+        s.restart()  # which a layer with the p before may refuse
         s.adapter(s.input(), p)
     except Exception:
         return False
