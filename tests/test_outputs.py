@@ -2,6 +2,8 @@
 
 import base64
 import io
+import re
+from copy import deepcopy
 
 import nbformat
 import numpy as np
@@ -22,7 +24,7 @@ def picture(pixels):
 
 
 def settled(stored, fresh, seen=outputs.SEEN):
-    cell = new_code_cell(outputs=stored, execution_count=1)
+    cell = new_code_cell(outputs=deepcopy(stored), execution_count=1)
     result = outputs.settle(cell, new_code_cell(outputs=fresh, execution_count=2), seen)
     assert cell.execution_count == 2
     return cell.outputs, *result
@@ -65,6 +67,24 @@ def test_standard_error_is_not_standard_output():
         [new_output("stream", name=name, text="a")] for name in ("stdout", "stderr")
     )
     assert settled(old, new)[:2] == (new, True)
+
+
+def test_a_result_that_is_kept_has_the_new_number_of_its_cell():
+    old, new = (
+        [new_output("execute_result", {"text/plain": "≈0.5"}, execution_count=count)]
+        for count in (1, 2)
+    )
+    kept, changed, _ = settled(old, new)
+    assert (kept[0].execution_count, changed) == (2, False)
+
+
+def test_a_result_is_not_what_a_cell_displays():
+    old, new = (
+        [new_output(kind, {"text/plain": "a"})]
+        for kind in ("display_data", "execute_result")
+    )
+    kept, changed, _ = settled(old, new)
+    assert (kept[0].output_type, changed) == ("execute_result", True)
 
 
 @pytest.mark.parametrize(
@@ -177,3 +197,26 @@ def test_an_unknown_name_is_answered_with_all_that_there_are(names, book, capsys
     assert error.value.code == 2
     message = "no notebook '03_inverted', but 01_masks, 02_scaling"
     assert message in capsys.readouterr().err
+
+
+def pictures():
+    """Each picture that the book stores, with the text beside it."""
+    for path in sorted(outputs.BOOK.glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if any(kind.startswith("image/") for kind in output.get("data", {})):
+                    name = f"{path.stem} [{cell.execution_count}]"
+                    yield name, output.data.get("text/plain", "")
+
+
+def told(text):
+    """Whether a text is of a figure and has a line for each of its axes."""
+    whole = re.match(r"<Figure size \S+ with (\d+) Axes>\n", text)
+    return whole is not None and text.count("\n  ") >= int(whole[1])
+
+
+def test_every_stored_picture_has_its_text_which_nbval_compares():
+    """`companion.plots` gives it: a cell that draws stands behind its import."""
+    stored = list(pictures())
+    assert len(stored) > 40
+    assert [name for name, text in stored if not told(text)] == []

@@ -67,7 +67,7 @@ def coloured(
     lines: Mapping[str, Value],
     colours: Sequence[str] = (WITHOUT, WITH, PURPLE, BLUE, ORANGE),
 ) -> Iterator[tuple[str, Value, str]]:
-    """Each label with its value and its colour, the first of which is that of no dropout."""
+    """Each label with its value and its colour; the first stands for no dropout by default."""
     if len(lines) > len(colours):
         raise ValueError(
             f"there are colours for {len(colours)} lines; got {len(lines)}: {list(lines)}"
