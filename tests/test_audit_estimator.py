@@ -8,18 +8,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._base import ACTIVATIONS
 
-from companion.audit import audit_estimator
+from companion.audit import audit_estimator, estimator
 from companion.audit.estimator import CHECKS
+from companion.audit.gradient import gradient_error
 from companion.audit.runner import run_checks
+from companion.audit.state import undisturbed
 from companion.audit.watched import Subject
 from companion.estimators import MLPDropoutClassifier, MLPDropoutRegressor
 
 CHEAP = [check for check in CHECKS if check.name != "backward"]  # all but half a second
 
 
-def checked(estimator, checks=CHEAP, p=0.4, seed=0):
+def checked(candidate, checks=CHEAP, p=0.4, seed=0):
     """Return how the checks went, by their names."""
-    made = estimator() if isinstance(estimator, type) else estimator
+    made = candidate() if isinstance(candidate, type) else candidate
     subject = Subject(made, p, seed, alpha=1e-6)
     return {check.name: check for check in run_checks(checks, subject)}
 
@@ -227,11 +229,29 @@ def test_no_scale_is_seen_where_hardly_a_unit_is_kept():
     assert "survivors' scale" in failures(checked(Unscaled, p=0.99))
 
 
-@pytest.mark.parametrize("method", [forgets_the_mask, wrong_for_tanh])
-def test_a_wrong_gradient_is_caught(method):
-    found = checked(variant(_compute_loss_grad=method), CHECKS)
+def test_a_wrong_gradient_is_caught():
+    found = checked(variant(_compute_loss_grad=forgets_the_mask), CHECKS)
     assert failures(found) == ["backward"]
     assert found["backward"].measured.startswith("relative error ")
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
+def test_one_wrong_gradient_is_enough(activation, seed, monkeypatch):
+    wrong = activation, seed
+    monkeypatch.setattr(
+        estimator, "gradient_error", lambda s, *case: 1e-3 * (case == wrong)
+    )
+    found = checked(MLPDropoutClassifier, CHECKS[:2], seed=5)
+    assert failures(found) == ["backward"]
+    assert f"0.001 {activation}" in found["backward"].measured
+
+
+def test_a_gradient_is_that_of_the_activation():
+    subject = Subject(variant(_compute_loss_grad=wrong_for_tanh)(), 0.4, 0, 1e-6)
+    with undisturbed():
+        assert gradient_error(subject, "relu", 0) < 1e-6
+        assert gradient_error(subject, "tanh", 0) > 0.1
 
 
 def test_several_slips_are_all_caught():
@@ -255,6 +275,15 @@ def test_nothing_else_is_asked_of_what_does_not_train(parent):
     found = checked(variant(parent, _fit=burns))
     assert found.pop("trains").measured == "ValueError: predictions are not finite"
     assert {check.verdict for check in found.values()} == {"not applicable"}
+
+
+def test_a_regressor_may_take_the_dtype_of_its_targets():
+    def fit(self, X, y, **kwargs):
+        MLPDropoutRegressor._fit(self, X, y, **kwargs)
+        self.coefs_ = [array.astype(y.dtype) for array in self.coefs_]
+        return self
+
+    assert failures(checked(variant(MLPDropoutRegressor, _fit=fit))) == []
 
 
 def test_a_backprop_that_hands_on_its_arguments_is_audited():
