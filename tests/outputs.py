@@ -57,7 +57,8 @@ def distance(stored, fresh):
     edges = [(0, -size % BLOCK) for size in one.shape[:2]] + [(0, 0)]
     apart = np.pad(one - two, edges)
     blocks = apart.reshape(len(apart) // BLOCK, BLOCK, -1, BLOCK, apart.shape[2])
-    return float(np.abs(blocks.mean(axis=(1, 3))).max())
+    alone = np.abs(apart).max() / BLOCK**2  # lest what moves within a block be nothing
+    return float(max(alone, np.abs(blocks.mean(axis=(1, 3))).max()))
 
 
 def same(stored, fresh, seen):
@@ -88,8 +89,7 @@ def settle(cell, fresh, seen):
 def execute(notebook, folder):
     """Run a notebook in a kernel of its own, as nbval and the build of the book do."""
     where = {"metadata": {"path": folder}}
-    client = NotebookClient(notebook, record_timing=False, resources=where)
-    client.execute()
+    NotebookClient(notebook, resources=where).execute()
 
 
 def update(path, seen=SEEN):

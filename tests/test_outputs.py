@@ -10,7 +10,7 @@ import numpy as np
 import outputs
 import pytest
 from matplotlib.image import imsave
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 
 def displayed(text, **data):
@@ -154,6 +154,41 @@ def test_a_chapter_is_run_and_nothing_else_of_it_changes(book, capsys):
     outputs.main(["01_masks"], book)
     assert "nothing changed" in capsys.readouterr().out
     assert path.read_bytes() == stored
+
+
+def test_a_chapter_runs_in_its_own_folder(book):
+    path = book / "01_masks.ipynb"
+    source = "from pathlib import Path\nprint(Path.cwd())"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), path)
+    outputs.main(["01_masks"], book)
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert cell.outputs[0].text == f"{book}\n"
+
+
+def test_a_picture_that_hardly_differs_is_told_of_and_stored_if_asked_for(
+    book, monkeypatch, capsys
+):
+    pixels = np.ones((16, 16))
+    pixels[:, 3:5] = 0
+    stored, fresh = (
+        [displayed("a line", **{"image/png": picture(np.roll(pixels, shift))})]
+        for shift in (0, 1)
+    )
+    path = book / "01_masks.ipynb"
+    cells = [new_markdown_cell("A line."), new_code_cell("draw()", outputs=stored)]
+    nbformat.write(new_notebook(cells=cells), path)
+
+    def draw(notebook, folder):
+        notebook.cells[1].update(outputs=deepcopy(fresh), execution_count=1)
+
+    monkeypatch.setattr(outputs, "execute", draw)
+    for arguments, line, kept in (
+        ([], "left   [1] draw(): a picture that differs by 0.02", stored),
+        (["--pictures"], "stored [1] draw()", fresh),
+    ):
+        outputs.main(["01_masks", *arguments], book)
+        assert line in capsys.readouterr().out
+        assert nbformat.read(path, as_version=4).cells[1].outputs == kept
 
 
 def test_a_cell_that_fails_leaves_the_notebook_as_it_was(book):
