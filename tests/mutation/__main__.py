@@ -111,18 +111,16 @@ class Try:
     def record_tests(self, rooms: list[str]) -> dict[str, dict]:
         """Time every test of the rooms, and list the lines of the package that it runs."""
         kept, recorded, jobs = Kept(self.kept / "tests.jsonl"), {}, []
-        files = [file for room in rooms for file in self.files_of(room)]
-        files += [
-            path.relative_to(self.tree).as_posix()
-            for room in rooms
-            for path in sorted((self.tree / "tests").glob(f"test_{room}*.py"))
-        ]
-        for file in dict.fromkeys(files):
-            key = file, self.state("companion", file)
+        groups = [tuple(files) for room in rooms if (files := self.files_of(room))]
+        for room in rooms:
+            tests = sorted((self.tree / "tests").glob(f"test_{room}*.py"))
+            groups += [(test.relative_to(self.tree).as_posix(),) for test in tests]
+        for files in dict.fromkeys(groups):
+            key = " ".join(files), self.state("companion", *files)
             if known := kept.get(*key):
                 recorded |= known["tests"]
             else:
-                jobs.append((key, lambda copy, f=file: suite.record(copy, f), 3600))
+                jobs.append((key, lambda copy, f=files: suite.record(copy, f), 3600))
         for key, result, _ in self.run(jobs, "recording tests"):
             if result is None or result == forks.LATE:
                 print(f"\nnot recorded: {key[0]}")

@@ -354,7 +354,8 @@ def walk(
                 job = t, lambda _, t=t, last=last: onward(run, t, last), limit
                 [(_, result, seconds)] = forks.results([job], 1, logs)
                 result = result or {"broken down": True}
-                failed = [n for n, how in result.pop("events", []) if how != "held"]
+                events = result.pop("events", [])
+                failed = [n for n, how in events if how != "held" and n in t.affected]
                 open_claims -= set(failed)
                 results.append(
                     {"mutant": t.mutant.key, "kind": t.kind, "failed": failed}
@@ -362,7 +363,8 @@ def walk(
                     | result
                 )
             run.step(i)
-        return results
+        red = [name for name, how in run.events if how != "held"]  # by the clock, maybe
+        return [r | {"failed": sorted(set(r["failed"]) - set(red))} for r in results]
 
     return work
 

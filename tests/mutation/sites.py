@@ -35,6 +35,8 @@ SWAPS = {
 ALIAS = ast.Name | ast.Attribute | ast.Constant | ast.Subscript | ast.BinOp | ast.BitOr
 ALIAS |= ast.Load | ast.Tuple  # what a name for a type consists of, like str | None
 COSMETIC = {"stacklevel", "strict"}  # keywords that change no result
+SEEDS = {"rng", "seed", "random_state"}  # another seed is no fault
+SEEDERS = {"default_rng", "manual_seed", "seed", "Generator", "RandomState"}
 BOUNDS = {"at_most", "at_least", "between", "equals", "stored"}  # of a claim
 
 
@@ -137,7 +139,8 @@ def changes(node, reach, inside, in_claims) -> Iterator:
         yield test, f"(not ({ast.unparse(test)}))", reach, inside
     if isinstance(node, ast.Call) and not is_claim(node):
         for keyword in node.keywords:
-            if keyword.arg and keyword.arg not in COSMETIC:
+            cosmetic = keyword.arg in (None, *COSMETIC)
+            if not cosmetic and not _is_left_alone(keyword):
                 yield keyword, "", reach, inside
     for child in _children(node):
         yield from changes(child, reach, inside, in_claims)
@@ -146,6 +149,11 @@ def changes(node, reach, inside, in_claims) -> Iterator:
 def _is_left_alone(node) -> bool:
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.JoinedStr)):
         return True
+    if isinstance(node, ast.keyword) and node.arg in SEEDS:
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        return name in SEEDERS and all(isinstance(a, ast.Constant) for a in node.args)
     if isinstance(node, ast.If):
         return "TYPE_CHECKING" in ast.unparse(node.test)
     if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -109,7 +110,7 @@ class Recorder:
         return {"tests": tests, "failed": sorted(self.failed)}
 
 
-def run_pytest(copy: Path, files: list[str], plugin: Any) -> int:
+def run_pytest(copy: Path, files: Sequence[str], plugin: Any) -> int:
     """Run test files of the copy in this process."""
     enter(copy)
     import companion
@@ -121,12 +122,12 @@ def run_pytest(copy: Path, files: list[str], plugin: Any) -> int:
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
-def record(copy: Path, file: str):
-    """The job that records a file of tests or doctests."""
+def record(copy: Path, files: Sequence[str]):
+    """The job that records some files of tests or doctests."""
 
     def work():
         recorder = Recorder(copy)
-        run_pytest(copy, [file], recorder)
+        run_pytest(copy, files, recorder)
         return recorder.record()
 
     return work
