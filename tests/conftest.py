@@ -1,6 +1,7 @@
 """The built book, served, and a browser to look at it: made once for all tests."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from browser import NAMES, chromium, find_chromium, serve
 from bs4 import BeautifulSoup
+from filelock import FileLock
 from hypothesis import settings
 from playwright.sync_api import expect
 
@@ -58,9 +60,32 @@ def build_alone(folder, builder="html"):
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def built(tmp_path_factory):
+    """The folder of a build that is made once for all workers: by the first one that asks."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def build_once(name, builder="html", after=None, **published):
+        place, done = folder / name, folder / f"{name}.done"
+        with FileLock(folder / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                if after is not None:  # pages that are read need not be read again
+                    kept = "_build/.doctrees"
+                    shutil.copytree(after.parents[1] / kept, place / kept)
+                build(place, builder, **published)
+                done.touch()
+        return place / "_build" / builder
+
+    return build_once
+
+
+@pytest.fixture(scope="session")
+def site(built):
     """The folder of the built HTML."""
-    return build(tmp_path_factory.mktemp("site"))
+    return built("site")
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,23 @@
 """What a published book needs: an address where there is one, and nothing of it where not."""
 
 import re
-import tomllib
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
-from conftest import ROOT, build
+from conftest import ROOT
 
 ADDRESS = "https://someone.example/dropout/"
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("published")
-    return build(
-        folder, BOOK_URL=ADDRESS.rstrip("/"), GITHUB_REPOSITORY="someone/dropout"
-    )
+def published(built, site):
+    variables = {
+        "BOOK_URL": ADDRESS.rstrip("/"),
+        "GITHUB_REPOSITORY": "someone/dropout",
+    }
+    return built("published", after=site, **variables)
 
 
 def page(site, name):
@@ -145,25 +144,8 @@ def test_names_in_the_code_of_a_chapter_link_to_the_reference(pages):
         assert all(reference.find(id=target) for target in targets), name
 
 
-def test_the_workflow_runs_the_two_commands_of_the_readme():
-    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
-    steps = workflow["jobs"]["build"]["steps"]
-    assert [step["run"] for step in steps if "run" in step] == [
-        "make test",
-        "make book",
-    ]
-    python = next(
-        s["with"]["python-version"]
-        for s in steps
-        if "setup-python" in s.get("uses", "")
-    )
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == f">={python}"
-    assert "schedule" in workflow[True]  # YAML 1.1 reads "on" so
-
-
-def test_on_the_page_that_is_printed_every_link_leads_to_its_own_place(tmp_path):
-    path = build(tmp_path, builder="singlehtml") / "book" / "index.html"
+def test_on_the_page_that_is_printed_every_link_leads_to_its_own_place(built, site):
+    path = built("one_page", "singlehtml", after=site) / "book" / "index.html"
     page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     links = [link["href"] for link in page.select("a[href]")]
     outside = [link for link in links if not link.startswith(("#", "http"))]
