@@ -327,3 +327,9 @@ def test_cuda_is_not_started(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: asked.append(1) or [])
     audit_model(seq(D), X)
     assert asked == []
+
+
+def test_where_one_mode_ran_a_chain_that_did_not_is_no_finding():
+    model = failing(False)
+    model.unused = seq(D, BN)
+    assert verdicts(model, X)[m.BATCHNORM.name] == "pass"
