@@ -186,18 +186,20 @@ class Try:
             recorded[chapter] = kept.put(*key, record=result)["record"]
         return recorded
 
-    def walk(self, plans: dict, what: str) -> dict[str, list[dict]]:
+    def walk(self, plans: dict, what: str, enough: int) -> dict[str, list[dict]]:
         """What each mutant does to the claims of each chapter."""
         kept, results, jobs = Kept(self.kept / "walks.jsonl"), {}, []
         for chapter, (recorded, trials, undecided) in plans.items():
             tried = [(t.mutant.key, t.kind, t.needed) for t in trials]
-            plan = hashlib.sha256(repr((tried, sorted(undecided))).encode()).hexdigest()
+            plan = hashlib.sha256(
+                repr((tried, sorted(undecided), enough)).encode()
+            ).hexdigest()
             state = self.state("companion", f"book/{chapter.name}.ipynb")
             key = chapter.name, state, plan[:16]
             if known := kept.get(*key):
                 results[chapter.name] = known["results"]
             elif trials:
-                args = chapter, recorded, trials, undecided
+                args = chapter, recorded, trials, undecided, enough
                 job = lambda copy, args=args: chapters.walk(*args, copy)  # noqa: E731
                 jobs.append((key, job, 3600 * 3))
         for key, result, _ in self.run(jobs, what):
@@ -232,13 +234,13 @@ class Try:
                     trials.append(made)
             holds = {n for n, (_, how) in record["claims"].items() if how == "held"}
             plans[chapter] = record, trials, holds
-        found = [self.walk(plans, "chapters")]
+        found = [self.walk(plans, "chapters", 10)]
         for chapter, (record, _, holds) in plans.items():
             tried = found[0].get(chapter.name, [])
             left = holds - {name for result in tried for name in result["failed"]}
             trials = chapters.directed(chapter, record, left, every, 8, rng)
             plans[chapter] = record, trials, left
-        found.append(self.walk(plans, "chapters, claims that held"))
+        found.append(self.walk(plans, "chapters, claims that held", 1000))
         return {
             chapter.name: {
                 "claims": record["claims"],

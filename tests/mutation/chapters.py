@@ -14,6 +14,7 @@ import random
 import sys
 import time
 import types
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -311,11 +312,13 @@ def walk(
     recorded: Record,
     trials: list[Trial],
     undecided: set[str],
+    enough: int,
     copy: Path,
 ):
     """The job that runs a chapter, and before each statement forks for each mutant it meets.
 
-    A mutant is tried as long as it can reach a claim that was not seen to fail.
+    A mutant is tried if it can reach a claim that was not seen to fail yet, nor to hold in
+    spite of `enough` mutants.
     """
     where = {name: i for name, (i, _) in recorded["claims"].items()}
     kinds = ("package", "chapter", "own")
@@ -341,6 +344,7 @@ def walk(
 
     def work() -> list[Record]:
         run, results, open_claims = Run(chapter, copy), [], set(undecided)
+        held: Counter[str] = Counter()
         logs = copy.parent / f"{Path(chapter.name).stem}"
         logs.mkdir(exist_ok=True)
         order = sorted(trials, key=lambda t: (t.first, kinds.index(t.kind)))
@@ -356,7 +360,9 @@ def walk(
                 result = result or {"broken down": True}
                 events = result.pop("events", [])
                 failed = [n for n, how in events if how != "held" and n in t.affected]
-                open_claims -= set(failed)
+                held.update(n for n, how in events if how == "held" and n in t.affected)
+                tired = {name for name, times in held.items() if times >= enough}
+                open_claims -= {*failed, *tired}
                 results.append(
                     {"mutant": t.mutant.key, "kind": t.kind, "failed": failed}
                     | {"seconds": round(seconds, 2)}
@@ -401,7 +407,7 @@ def directed(
             for m in package
             if (starts := reached(m, recorded)) & {*near}
         ]
-        own += rng.sample(run_here, min(number, len(run_here)))
+        own += rng.sample(run_here, min(number // 2, len(run_here)))
         inside = [
             ("own", m, {i})
             for m, i in chapter.mutants({at}, in_claims=True)
