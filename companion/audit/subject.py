@@ -86,9 +86,10 @@ class Subject:
         for mask in masks:
             ratio = self.output(self.adapter.array(values, dtype), p) / values
             mask[...] = ratio != 0
+            kept = ratio[mask]
             total += ratio.sum()
-            low = min(low, ratio.min(where=mask, initial=np.inf))
-            high = max(high, ratio.max(where=mask, initial=-np.inf))
+            low = min(low, kept.min(initial=np.inf))
+            high = max(high, kept.max(initial=-np.inf))
         scale = total / masks.sum() if masks.any() else np.nan
         return Draws(masks, scale, high - low)
 
