@@ -53,7 +53,7 @@ test: .venv/installed  ## Check style and types; run all tests, doctests and not
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 coverage: .venv/installed  ## Say which lines of the companion its own tests do not run
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term $(OWN) companion

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,20 @@ ROOT = Path(__file__).parents[1]
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
 expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow, not wrong
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, then those with many tests, so that no core is left alone at the end."""
+    size = Counter(item.path for item in items)
+
+    def turn(item):
+        builds, notebook = (
+            item.path.stem == "test_publish",
+            item.path.suffix == ".ipynb",
+        )
+        return not builds, not notebook, -size[item.path], item.path
+
+    items.sort(key=turn)
 
 
 def build(folder, builder="html", **published):
