@@ -464,6 +464,10 @@ def told(draw):
         (lambda ax: ax.barh([1], [2], facecolor="white"), "white rectangle"),
         (lambda ax: ax.fill_between([0, 1], [0, 1], fc=plots.PURPLE), "purple area"),
         (lambda ax: ax.scatter([1, 2], [3, 4], color=plots.ORANGE), "orange dots of 2"),
+        (
+            lambda ax: ax.scatter([1, 2, 3], [1, 2, 3], c=["k", "w", "k"]),
+            "black or white dots of 3",
+        ),
         (lambda ax: ax.vlines([0, 1, 2], 0, 1, color=plots.PALE), "pale bars of 3"),
         (lambda ax: ax.pcolormesh(np.eye(3, 2) == 1), "grid 3 by 2 with sum 2"),
         (lambda ax: ax.imshow([[0.1, 0.2, 0.3]]), "grid 1 by 3"),
@@ -475,7 +479,7 @@ def told(draw):
         (lambda ax: ax.text(0, 0, "\N{MINUS SIGN}12"), "text number"),
         (lambda ax: ax.annotate("", (0, 0), (1, 1), arrowprops={}), "text arrow"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_what_is_drawn_is_told_in_words_and_counts(draw, text):
     assert told(draw) == text
