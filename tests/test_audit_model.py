@@ -277,6 +277,8 @@ def test_a_model_that_cannot_be_copied_is_reported(model):
     report = audit_model(model, X)
     assert [c.name for c in report.failures] == [RAN]
     assert report.failures[0].measured.startswith("preparing a copy: RuntimeError: ")
+    looked_for = {c.name for c in report.checks if c.verdict == "pass"}
+    assert looked_for == {m.RATE.name, m.RNN.name}
 
 
 @pytest.mark.parametrize("model", [None, Dropout, "resnet"])
