@@ -140,6 +140,8 @@ def keeps_some_at_p_1(x, p, training, rng):
         (MUTANTS["gradient at 1"][0], "p = 1", "zeros, gradient not 0"),
         (MUTANTS["no scale"][0], "survivors' scale", "none (1 at p = 0.1)"),
         (MUTANTS["jitter"][0], "survivors' scale", "other (1.1"),
+        (MUTANTS["1-p"][0], "mean kept", "0.8"),
+        (MUTANTS["coarse"][0], "p = 1", ""),  # a constant, without a gradient
         (MUTANTS["pads empty"][0], "empty and 0-d input", "shape (1, 32) from (0, 32)"),
         (MUTANTS["drops at inference"][0], "inference", "still drops units"),
         (MUTANTS["scales twice"][0], "inference", ""),
@@ -246,6 +248,7 @@ def test_chances_count_both_sides_and_every_pair():
     p, i, j = chance.worst_pair(columns)
     assert (i, j) == (0, 2)
     assert p == pytest.approx(3 * chance.overlap_p(columns[:, 0], columns[:, 2]))
+    assert chance.uneven_p(np.ones((4, 3), dtype=bool)) == 1
 
 
 # Whatever a candidate does
@@ -332,6 +335,8 @@ def test_a_report_says_the_same_in_three_ways():
     report = audit(MUTANTS["one mask a batch"][0])
     failed = [check.name for check in report.failures]
     assert failed == ["samples independent"]
+    named = [(check.name, check.meaning) for check in report.checks]
+    assert named == [(check.name, check.meaning) for check in layer.CHECKS]
     plain_data = json.loads(json.dumps(report.to_dict()))
     assert plain_data["passed"] is report.passed is False
     table = BeautifulSoup(report._repr_html_(), "html.parser")
