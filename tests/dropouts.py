@@ -332,14 +332,20 @@ MUTANTS = {
 }  # fmt: skip
 
 
+LAYERS = [
+    named
+    for name in companion.nn.__all__
+    if isinstance(named := getattr(companion.nn, name), type)
+]
 RIGHT = {
     "right": right,
     "companion.inverted": inverted.dropout,
     "companion.standard": standard.dropout,
-    "companion.nn": companion.nn.Dropout,
+    **{f"companion.nn.{layer.__name__}": layer for layer in LAYERS},
     "companion.nn.functional": companion.nn.functional.dropout,
     "torch.nn": torch.nn.Dropout,
     "torch.nn.functional": torch.nn.functional.dropout,
     "torch": torch.dropout,
     "torch's right": torch_mutant(""),
 }
+SHAPES: dict[str, tuple[int, ...]] = {}  # of those that need more axes than two

@@ -17,6 +17,7 @@ from conftest import build_alone
 from dropouts import (
     MUTANTS,
     RIGHT,
+    SHAPES,
     SMALL,
     audit_once,
     checked,
@@ -59,7 +60,7 @@ def test_mutants_are_caught_by_the_check_that_should_catch_them(name):
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize(("p", "seed"), [(0.5, 0), (0.93, 1)])
 def test_right_ones_pass(name, p, seed):
-    report = audit_once(RIGHT[name], p=p, seed=seed)
+    report = audit_once(RIGHT[name], p=p, seed=seed, shape=SHAPES.get(name, MANY))
     assert report.passed, str(report)
 
 
