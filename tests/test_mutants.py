@@ -102,6 +102,14 @@ def test_a_mutant_moves_no_line():
         assert changed.count("\n") == source.count("\n")
 
 
+def test_a_default_matters_to_whoever_runs_the_function_and_a_line_to_whoever_runs_it():
+    source = "def f(x=1):\n    def g(y=2):\n        return y\n    return x + 3"
+    reach = {m.after: (m.reach, m.inside) for m in mutants(source, "toy.py")}
+    assert reach["def f(x=2):"] == ((2, 4), False)
+    assert reach["def g(y=3):"] == ((2, 2), True)
+    assert reach["return (x - 3)"] == ((4, 4), True)
+
+
 def test_bounds_of_claims_are_held_fast():
     source = "claim('a', x + 1, between=(2, 3))"
     assert after(source) == []

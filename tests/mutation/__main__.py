@@ -319,6 +319,7 @@ def main() -> None:
     parser.add_argument(
         "--number", type=int, default=300, help="mutants of the package"
     )
+    parser.add_argument("--at", nargs="+", help="all of FILE:LINE instead")
     parser.add_argument("--chapters", nargs="*", help="names; all if not given")
     parser.add_argument(
         "--inside", type=int, default=100, help="mutants of the chapters"
@@ -333,7 +334,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         attempt = Try(given.root, Path(folder), given.workers)
         found = attempt.mutants(given.rooms)
+        every = [m for ways in found.values() for m in ways]
         chosen = sample(found, given.number, given.seed)
+        if given.at:
+            chosen = [m for m in every if f"{m.file}:{m.line}" in given.at]
         if given.list:
             print(*(m.key for m in chosen), sep="\n")
             return
@@ -343,7 +347,6 @@ def main() -> None:
         if names is None:
             names = sorted(p.stem for p in (attempt.tree / "book").glob("*.ipynb"))
         survivors = {m for m, killed in outcome.items() if not killed}
-        every = [m for ways in found.values() for m in ways]
         args = names, chosen, survivors, every, given.inside, given.seed
         claims = attempt.try_chapters(*args)
     by_claims = {

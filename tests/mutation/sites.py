@@ -120,9 +120,10 @@ def changes(node, reach, inside, in_claims) -> Iterator:
     if _is_left_alone(node) or (is_claim(node) and not in_claims):
         return
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        body = node.body[0].lineno, node.end_lineno
+        begin, end = node.body[0].lineno, node.end_lineno
+        head = (node.lineno, begin - 1) if inside else (begin, end)
         for part in [*node.decorator_list, *_defaults(node.args)]:
-            yield from changes(part, reach if inside else body, inside, in_claims)
+            yield from changes(part, head, inside, in_claims)
         for part in node.body:
             yield from changes(part, reach, True, in_claims)
         return
