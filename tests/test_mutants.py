@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutation.chapters import Chapter
+from mutation.notebook import Chapter
 from mutation.sites import mutants
 
 TESTS = Path(__file__).parent

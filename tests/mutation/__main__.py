@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import chapters, forks, suite
-from .chapters import Chapter
+from .notebook import Chapter
 from .sites import Mutant, mutants
 
 ROOMS = (
@@ -90,6 +90,9 @@ class Try:
         content = b"".join(file.read_bytes() for file in sorted(files))
         return hashlib.sha256(content).hexdigest()[:16]
 
+    def size(self, files: tuple[str, ...]) -> int:
+        return -sum((self.tree / file).stat().st_size for file in files)
+
     def run(self, jobs: list, what: str):
         """Run jobs with a bar; each is prepared with a copy that is as the checkout."""
 
@@ -115,7 +118,7 @@ class Try:
         for room in rooms:
             tests = sorted((self.tree / "tests").glob(f"test_{room}*.py"))
             groups += [(test.relative_to(self.tree).as_posix(),) for test in tests]
-        for files in dict.fromkeys(groups):
+        for files in sorted(dict.fromkeys(groups), key=self.size):  # the longest first
             key = " ".join(files), self.state("companion", *files)
             if known := kept.get(*key):
                 recorded |= known["tests"]
@@ -189,7 +192,8 @@ class Try:
     def walk(self, plans: dict, what: str, enough: int) -> dict[str, list[dict]]:
         """What each mutant does to the claims of each chapter."""
         kept, results, jobs = Kept(self.kept / "walks.jsonl"), {}, []
-        for chapter, (recorded, trials, undecided) in plans.items():
+        longest = sorted(plans.items(), key=lambda plan: -sum(plan[1][0]["seconds"]))
+        for chapter, (recorded, trials, undecided) in longest:
             tried = [(t.mutant.key, t.kind, t.needed) for t in trials]
             plan = hashlib.sha256(
                 repr((tried, sorted(undecided), enough)).encode()
@@ -234,7 +238,7 @@ class Try:
                     trials.append(made)
             holds = {n for n, (_, how) in record["claims"].items() if how == "held"}
             plans[chapter] = record, trials, holds
-        found = [self.walk(plans, "chapters", 10)]
+        found = [self.walk(plans, "chapters", 8)]
         for chapter, (record, _, holds) in plans.items():
             tried = found[0].get(chapter.name, [])
             left = holds - {name for result in tried for name in result["failed"]}
