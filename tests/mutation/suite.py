@@ -136,14 +136,14 @@ def record(copy: Path, files: Sequence[str]):
 def try_tests(copy: Path, order: list[str]):
     """The job that runs tests until one fails, and returns that one, or ""."""
 
-    def work():
+    def work() -> str:
         plugin = Chosen(order)
         files = list(dict.fromkeys(name.partition("::")[0] for name in order))
-        code = run_pytest(copy, ["-x", *files], plugin)
-        if code == pytest.ExitCode.OK:
+        if not files:
             return ""
-        if code == pytest.ExitCode.NO_TESTS_COLLECTED:
-            return None
+        code = run_pytest(copy, ["-x", *files], plugin)
+        if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return ""
         return plugin.failed or "collection"
 
     return work
