@@ -67,7 +67,7 @@ def build_alone(folder, builder="html"):
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "book" / "_ext")},
+        env={"PYTHONPATH": f"{ROOT / 'book' / '_ext'}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
         check=False,

@@ -101,7 +101,7 @@ def test_every_solution_holds_an_executed_claim(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_figure_says_what_it_shows(path):
+def test_every_figure_has_a_text_for_who_cannot_see_it(path):
     for cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
             alt = cell.metadata["mystnb"]["image"]["alt"]
