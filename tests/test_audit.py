@@ -42,9 +42,11 @@ from companion.audit import (
     subject,
 )
 from companion.audit.__main__ import main
+from companion.audit.adapters import adapt
 from companion.audit.estimator import CHECKS as ESTIMATOR_CHECKS
 from companion.audit.misuses import MISUSES
 from companion.audit.state import global_states
+from companion.audit.subject import Subject, rounding
 
 STATISTICS = [check.name for check in statistics.CHECKS]
 MANY = (64, 256)  # units and samples, so that small deviations show
@@ -54,7 +56,9 @@ MANY = (64, 256)  # units and samples, so that small deviations show
 def test_mutants_are_caught_by_the_check_that_should_catch_them(name):
     candidate, check = MUTANTS[name]
     report = checked(candidate, check, shape=MANY if check in STATISTICS else SMALL)
-    assert verdict(report, check).verdict == "fail", str(report)
+    found = verdict(report, check)
+    assert found.verdict == "fail", str(report)
+    assert found.measured.partition(":")[0] != "AttributeError", str(report)
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -148,6 +152,7 @@ def keeps_some_at_p_1(x, p, training, rng):
         (MUTANTS["scales twice"][0], "inference", ""),
         (MUTANTS["by memory"][0], "dtype and layout", "a transposed input is misread"),
         (MUTANTS["also global"][0], "global state left alone", "changed numpy.random"),
+        (MUTANTS["takes 1.5"][0], "bad p refused", "took 1.5"),
     ],
 )
 def test_a_verdict_says_what_was_seen(candidate, check, measured):
@@ -250,6 +255,22 @@ def test_chances_count_both_sides_and_every_pair():
     assert (i, j) == (0, 2)
     assert p == pytest.approx(3 * chance.overlap_p(columns[:, 0], columns[:, 2]))
     assert chance.uneven_p(np.ones((4, 3), dtype=bool)) == 1
+    assert chance.uneven_p(np.tile([[False, False], [True, True]], (50, 1))) < 1e-9
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.8])
+def test_the_spread_of_survivors_is_judged_by_the_variance_of_its_squares(q):
+    """Which SciPy knows as the excess kurtosis of a binomial; the rate is that of the rows."""
+    n, m = 400, 12
+    rows = np.random.default_rng(7).random((n, m)) < q
+    kept = rows.sum(axis=1)
+    binomial = stats.binom(m, kept.mean() / m)
+    variance = 2 + binomial.stats("k")
+    statistic = ((kept - kept.mean()) ** 2).sum() / binomial.var()
+    scaled = stats.chi2((n - 1) * 2 / variance, scale=variance / 2)
+    expected = 2 * min(scaled.cdf(statistic), scaled.sf(statistic))
+    assert 0.01 < chance.uneven_p(rows) < 1
+    assert chance.uneven_p(rows) == pytest.approx(expected, rel=1e-9)
 
 
 # Whatever a candidate does
@@ -356,6 +377,12 @@ def test_a_report_says_the_same_in_three_ways():
     assert {th["scope"] for th in table.select("th")} == {"row", "col"}
 
 
+def test_the_command_says_how_it_is_called(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: python -m companion.audit" in capsys.readouterr().err
+
+
 def test_text_in_a_report_is_no_markup():
     report = AuditReport("<b>", (Check("<i>", "m", "fail", "<u>", "&", "<s>"),))
     assert BeautifulSoup(report._repr_html_(), "html.parser").select("b, i, u, s") == []
@@ -435,3 +462,57 @@ def test_import_without_scipy_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r"pip install 'dropout-companion\[audit\]'"):
         importlib.import_module("companion.audit")
+
+
+@pytest.mark.parametrize(
+    ("samples", "verdict_is", "measured"),
+    [
+        (1, "not applicable", "the input has no batch axis"),
+        (2, "pass", "largest correlation"),
+    ],
+)
+def test_two_samples_are_enough_to_compare(samples, verdict_is, measured):
+    found = verdict(
+        checked(right, "samples independent", shape=(samples, 256)),
+        "samples independent",
+    )
+    assert found.verdict == verdict_is
+    assert found.measured.startswith(measured)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.9])
+def test_the_bound_of_the_mean_is_what_chance_reaches(p):
+    subject = Subject(adapt(right, p), p, SMALL, seed=0, alpha=1e-6)
+    n = subject.draws(p, "float64").masks.size
+    away = stats.norm.isf(1e-6 / 32 / 2) * np.sqrt(p / (1 - p) / n)
+    assert statistics._mean(subject, p, "float64").bound == f"1 ± {away:.4f}"
+
+
+def test_the_input_has_both_signs_and_about_one_size():
+    subject = Subject(adapt(right, 0.5), 0.5, MANY, seed=0, alpha=1e-6)
+    x = subject.input_values()
+    assert 0.4 < (x > 0).mean() < 0.6
+    assert abs(x).min() >= 0.5
+    assert abs(x).max() <= 1.5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_rounding_is_half_a_step(dtype):
+    step = torch.finfo(getattr(torch, dtype)).eps
+    assert rounding(dtype) == step / 2
+
+
+def test_of_many_units_the_first_and_as_many_far_ones_are_paired():
+    subject = Subject(adapt(right, 0.5), 0.5, (16, 1000), seed=0, alpha=1e-6)
+    units = statistics._units_to_pair(subject, 1000)
+    assert units[:128].tolist() == list(range(128))
+    assert 200 < len(units) <= 256
+    assert len(set(units)) == len(units)
+
+
+def test_reports_cannot_be_changed():
+    report = checked(right, "drop rate")
+    with pytest.raises(AttributeError):
+        report.checks = ()
+    with pytest.raises(AttributeError):
+        report.checks[0].verdict = "fail"

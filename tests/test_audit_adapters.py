@@ -138,10 +138,14 @@ def test_a_compiled_function_without_inference(inputs, p):
 def test_keras_on_pytorch(tmp_path):
     code = """
 import keras
+import numpy as np
 from companion.audit import audit
+from companion.audit.adapters import adapt
 report = audit(keras.layers.Dropout(0.5))
 assert report.passed, str(report)
 assert "float32" in str(report)
+kept = adapt(keras.layers.Dropout(0.5), 0.5)
+assert kept.values(kept(kept.array(np.ones((2, 2)), "float32"), 0.5)).dtype == float
 class Upside(keras.layers.Dropout):
     def call(self, inputs, training=False):
         y = super().call(inputs, training=training)

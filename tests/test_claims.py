@@ -22,6 +22,7 @@ HOLDS = [
     (7, {"equals": 7}, "measured 7; exactly 7"),
     (0, {"equals": False}, "measured 0; exactly False"),
     ("relu", {"equals": "relu"}, "measured relu; exactly relu"),
+    (4.35 * 100, {"equals": 4.35 * 100}, "measured 435; exactly 435"),
     (0.123456, {"at_most": 0.25}, "measured 0.12346; at most 0.25"),
     (
         np.float32(0.5),

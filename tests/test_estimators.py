@@ -4,6 +4,7 @@ Statistical bounds are 5 standard errors: a right program leaves them once in tw
 draws, and with the fixed seeds used here never.
 """
 
+import hashlib
 import importlib.util
 import inspect
 import io
@@ -339,6 +340,12 @@ def test_masks_never_repeat_until_everything_starts_again(more, mask_per, drops)
     drops.clear()
     model.set_params(warm_start=False).fit(X, y)
     assert [drop.mask.tobytes() for drop in drops[1::2]] == masks[:6]
+
+
+def test_masks_of_a_seed_never_change(drops):
+    make(random_state=0, max_iter=1).fit(*data())
+    drawn = b"".join(d.mask.tobytes() for d in drops if d.mask is not None)
+    assert hashlib.sha256(drawn).hexdigest()[:16] == "050764e51dfac28a"
 
 
 def test_seeds_mean_different_masks(drops):

@@ -395,6 +395,15 @@ def test_history_holds_what_evaluate_measures_after_each_epoch():
     assert {len(values) for values in vars(history).values()} == {3}
 
 
+def test_defaults_of_training_are_those_of_its_docstring():
+    X, y = data(100)
+    nets = [network(), network()]
+    nets[0].fit(X, y)
+    said = {"epochs": 100, "batch_size": 32, "learning_rate": 0.01, "momentum": 0.9}
+    nets[1].fit(X, y, optimizer="sgd", **said)
+    np.testing.assert_equal(nets[0].parameters, nets[1].parameters)
+
+
 def test_without_validation_its_history_is_empty():
     history = network().fit(*data(), epochs=2)
     assert (len(history.train_loss), history.val_loss, history.val_accuracy) == (

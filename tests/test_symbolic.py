@@ -29,6 +29,7 @@ from companion.symbolic import (
     dropit,
     dropout_layer,
 )
+from companion.symbolic.checks import check_p
 
 both_backends = pytest.mark.parametrize("mode", ["NUMBA", LAZY], ids=["numba", "lazy"])
 dtypes_of_both = pytest.mark.parametrize(
@@ -454,3 +455,9 @@ def test_package_itself_does_not_import_pytensor():
     code = "import sys, companion; print({'pytensor', 'numba'} & set(sys.modules))"
     result = python(code)
     assert (result.stdout, result.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("p", [0.5, 0.1, 0, np.float32(0.3)])
+def test_p_is_kept_in_double_precision(p):
+    """Autocasting would take float32 for 0.5, and the rate of the next number with it."""
+    assert check_p(p).dtype == "float64"

@@ -207,6 +207,18 @@ def test_fit_reads_stretches_from_all_of_the_text(monkeypatch):
     assert sorted(set(map(tuple, read))) == [tuple(range(i, i + 6)) for i in range(5)]
 
 
+def test_a_batch_is_32_stretches_of_64_tokens_unless_said(monkeypatch):
+    asked = []
+
+    def training(model, steps, batch_size):
+        asked.append((steps, batch_size))
+        return lambda columns, p: 0.0
+
+    monkeypatch.setattr(LanguageModel, "_training", training)
+    tiny(vocabulary_size=10).fit(np.arange(100) % 10, p=0, updates=1)
+    assert asked == [(64, 32)]
+
+
 @pytest.mark.usefixtures("_quickly_compiled")
 def test_fit_goes_on_where_it_stopped_and_restart_begins_again(compiled_once):
     model, text = compiled_once, np.arange(50) % 5

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from companion.audit import misuses as m
 
 
-@dataclass(eq=False)
+@dataclass
 class Drop:
     """One dropout that ran, and whether anything with weights has read what it gave."""
 
