@@ -35,6 +35,7 @@ from companion.audit import (
     AuditReport,
     Check,
     audit,
+    behaviour,
     chance,
     layer,
     runner,
@@ -45,6 +46,7 @@ from companion.audit.__main__ import main
 from companion.audit.adapters import adapt
 from companion.audit.estimator import CHECKS as ESTIMATOR_CHECKS
 from companion.audit.misuses import MISUSES
+from companion.audit.runner import run_checks
 from companion.audit.state import global_states
 from companion.audit.subject import Subject, rounding
 
@@ -516,3 +518,16 @@ def test_reports_cannot_be_changed():
         report.checks = ()
     with pytest.raises(AttributeError):
         report.checks[0].verdict = "fail"
+
+
+@pytest.mark.parametrize("check", behaviour.CHECKS, ids=lambda check: check.name)
+def test_what_a_check_finds_does_not_hang_on_what_was_drawn_before(check):
+    subject = Subject(adapt(torch.nn.Dropout, 0.5), 0.5, SMALL, seed=0, alpha=1e-6)
+
+    def found():
+        (result,) = run_checks([check], subject)
+        return result
+
+    first = found()
+    subject.output(subject.input(), 0.5)
+    assert found() == first
