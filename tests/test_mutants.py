@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mutation.__main__ import report_chapters
 from mutation.notebook import Chapter
 from mutation.sites import mutants
 
@@ -182,3 +183,13 @@ def test_a_claim_that_never_fails_is_listed_even_if_claims_are_broken(report):
     assert report.rstrip().endswith("never fail:\n  decoration")
     assert "fail by mutants of their own call alone:\n  own\n" in report
     assert "    1 of    3 claims fail by a mutant of the package" in report
+
+
+def test_a_claim_whose_value_cannot_be_computed_is_counted_apart(capsys):
+    result = {"failed": [], "lost": ["a"], "kind": "package", "seconds": 1.0}
+    claims = {"a": (1, "held"), "b": (2, "held")}
+    report_chapters({"toy": {"claims": claims, "results": [result]}})
+    said = capsys.readouterr().out
+    assert "    0 of    2 claims fail by some mutant" in said
+    assert "    1 of    2, or lose what they measure" in said
+    assert said.rstrip().endswith("never fail:\n  b")

@@ -310,6 +310,9 @@ def report_chapters(found: dict) -> None:
         print(f"{count:>5} of{len(how):>5} claims fail by a mutant {words}")
     alive = [name for name, kinds in how.items() if not kinds]
     print(f"{len(how) - len(alive):>5} of{len(how):>5} claims fail by some mutant")
+    lost = {name for result in results for name in result.get("lost", [])}
+    alive = [name for name in alive if name not in lost]
+    print(f"{len(how) - len(alive):>5} of{len(how):>5}, or lose what they measure")
     only = [n for n, kinds in how.items() if kinds["own"] and len(kinds) == 1]
     for title, names in (
         ("red without a mutant", red),

@@ -227,9 +227,11 @@ def walk(
                 held.update(n for n, how in events if how == "held" and n in t.affected)
                 tired = {name for name, times in held.items() if times >= enough}
                 open_claims -= {*failed, *tired}
+                ended = result.get("stopped")
+                lost = [n for n in t.affected if ended in chapter.before(where[n])]
                 results.append(
                     {"mutant": t.mutant.key, "kind": t.kind, "failed": failed}
-                    | {"seconds": round(seconds, 2)}
+                    | {"lost": lost, "seconds": round(seconds, 2)}
                     | result
                 )
             run.step(i)
