@@ -12,6 +12,15 @@ Step = Callable[[list[Array], list[Array]], None]
 
 
 def sgd(rates: list[float], momentum: float) -> Step:
+    """Return a step of gradient descent with momentum, one rate for each array.
+
+    Examples
+    --------
+    >>> step, w = sgd([0.1], momentum=0.9), np.array([1.0])
+    >>> step([w], [np.array([2.0])])
+    >>> w
+    array([0.8])
+    """
     velocities: list[Array] = []
 
     def step(parameters: list[Array], gradients: list[Array]) -> None:
@@ -28,6 +37,19 @@ def sgd(rates: list[float], momentum: float) -> Step:
 
 
 def adam(rates: list[float], beta1: float = 0.9, beta2: float = 0.999) -> Step:
+    """Return a step of Adam, one rate for each array.
+
+    References
+    ----------
+    .. [1] Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
+
+    Examples
+    --------
+    >>> step, w = adam([0.1]), np.array([1.0])
+    >>> step([w], [np.array([2.0])])
+    >>> w.round(6)
+    array([0.9])
+    """
     firsts: list[Array] = []
     seconds: list[Array] = []
     t = 0
