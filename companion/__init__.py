@@ -15,6 +15,7 @@ It stands on the ground floor, which needs NumPy alone too::
     optimizers  stochastic gradient descent and Adam
     history     what a training run measured after each epoch
     progress    the bar that long work shows
+    counter/    random bits from a key and a position: a mask that nobody has to keep
 
 The other rooms are imported when they are first used::
 
@@ -38,6 +39,7 @@ __all__ = [
     "audit",
     "checks",
     "claims",
+    "counter",
     "data",
     "estimators",
     "history",

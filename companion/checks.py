@@ -15,6 +15,7 @@ __all__ = [
     "check_each",
     "check_floating",
     "check_inside",
+    "check_key",
     "check_labels",
     "check_option",
     "check_pair",
@@ -61,6 +62,23 @@ def check_inside(value: float, name: str) -> float:
             f"{name} must lie between 0 and 1, ends excluded; got {value!r}"
         )
     return value
+
+
+def check_key(key: int, name: str = "key") -> int:
+    """Return 64 bits as an int from 0 to ``2**64 - 1``, a negative one modulo ``2**64``.
+
+    Examples
+    --------
+    >>> check_key(2**64)
+    Traceback (most recent call last):
+        ...
+    ValueError: key must be 64 bits, from -2**63 to 2**64 - 1; got 18446744073709551616
+    """
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
+        raise TypeError(f"{name} must be an int of 64 bits; got {key!r}")
+    if not -(2**63) <= key < 2**64:
+        raise ValueError(f"{name} must be 64 bits, from -2**63 to 2**64 - 1; got {key}")
+    return int(key) % 2**64
 
 
 def check_axes(shared_axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
