@@ -120,7 +120,7 @@ def half_words(
     array([11230,  9030], dtype=uint16)
     """
     tiles = np.arange(start // TILE, -(-(start + n) // TILE), dtype=np.uint64)
-    blocks = tiles[:, None] * LANES + np.arange(LANES, dtype=np.uint64)
+    blocks = np.add.outer(tiles * LANES, np.arange(LANES, dtype=np.uint64))
     zeros = np.zeros_like(blocks)
     counter = np.stack([blocks & LOW, blocks >> 32, zeros + stream, zeros], axis=-1)
     words = philox4x32(counter.astype(np.uint32), key)
