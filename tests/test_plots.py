@@ -9,7 +9,7 @@ import pytest
 from IPython.lib.pretty import pretty
 from matplotlib.colors import to_hex
 
-from companion import plots
+from companion import counter, plots
 from companion.network import MLP
 
 
@@ -535,3 +535,56 @@ def test_a_text_changes_nothing_in_the_picture():
         figure.savefig(picture, format="png")
         pictures.append(picture.getvalue())
     assert pictures[0] == pictures[1]
+
+
+def test_a_round_leads_each_word_to_the_words_that_it_changes():
+    (ax,) = plots.philox_round().axes
+    boxes = {text.get_bbox_patch(): text for text in ax.texts if text.get_text()}
+    arrows = [text.arrow_patch for text in ax.texts if not text.get_text()]
+    ways = [(boxes[arrow.patchA], boxes[arrow.patchB]) for arrow in arrows]
+    words = [text for text in boxes.values() if text.get_text().startswith("word")]
+    before, after = words[:4], words[4:]
+    reached = [{word} for word in before]
+    for found in reached:
+        for _ in range(3):  # to a product, to a XOR, to a word
+            found |= {end for start, end in ways if start in found}
+    for i, found in enumerate(reached):
+        other = np.zeros(4, np.uint32)
+        other[i] = 2**31 + 1
+        one, two = (counter.philox4x32(w, 7, rounds=1) for w in (other * 0, other))
+        assert [word in found for word in after] == list(one != two)
+    assert [text.get_text() for text in (*before, *after)] == [
+        f"word {i}" for i in (0, 1, 2, 3) * 2
+    ]
+
+
+def test_avalanche_draws_the_ends_and_the_mean_of_each_round_beside_what_chance_allows():
+    shares = np.array([[[0.0, 0.2], [0.1, 0.3]], [[0.4, 0.5], [0.5, 0.8]]])
+    (ax,) = plots.avalanche(shares, allowed=0.1).axes
+    lowest, highest, mean = ax.lines
+    for line, values in (
+        (lowest, [0, 0.4]),
+        (highest, [0.3, 0.8]),
+        (mean, [0.15, 0.55]),
+    ):
+        assert list(line.get_xdata()) == [1, 2]
+        assert line.get_ydata() == pytest.approx(values)
+    reaches = [segment[:, 1] for segment in ax.collections[0].get_segments()]
+    np.testing.assert_allclose(reaches, [[0, 0.3], [0.4, 0.8]])
+    (chance,) = ax.patches
+    low, height = chance.get_y(), chance.get_height()
+    assert (low, low + height) == pytest.approx((0.4, 0.6))
+
+
+def test_units_are_dropped_below_the_bound_alone_and_hatched():
+    (ax,) = plots.bits_and_bound(np.array([9, 5, 6, 4], np.uint16), threshold=6).axes
+    kept, dropped = ax.containers
+    for bars, units, heights in ((kept, [0, 2], [9, 6]), (dropped, [1, 3], [5, 4])):
+        assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(
+            units
+        )
+        assert [bar.get_height() for bar in bars] == heights
+    assert {to_hex(bar.get_facecolor()) for bar in kept} == {plots.KEPT.lower()}
+    assert {bar.get_hatch() for bar in dropped} == {"////"}
+    (bound,) = ax.lines
+    assert set(bound.get_ydata()) == {6}

@@ -8,6 +8,7 @@ except ImportError:
     ) from None
 
 from companion.plots.comparisons import gain_grid, gains, p_curves, rate_curves
+from companion.plots.counters import avalanche, bits_and_bound, philox_round
 from companion.plots.graphs import (
     language_models,
     layer_in_two_modes,
@@ -74,6 +75,8 @@ __all__ = [
     "WIDTH",
     "WITH",
     "WITHOUT",
+    "avalanche",
+    "bits_and_bound",
     "describe",
     "detection",
     "dropped_layer",
@@ -91,6 +94,7 @@ __all__ = [
     "p_curves",
     "paired_differences",
     "pairing",
+    "philox_round",
     "places",
     "preactivations",
     "random_graph",

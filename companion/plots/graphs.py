@@ -7,9 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from companion.plots.style import (
     BLACK,
@@ -18,7 +16,9 @@ from companion.plots.style import (
     WIDTH,
     WITH,
     WITHOUT,
+    arrow,
     band,
+    box,
     coloured,
     drawn,
 )
@@ -51,7 +51,7 @@ def random_graph() -> Figure:
         "y": (9, 0, BLACK),
     }
     boxes = {
-        name: _box(ax, x, y, name, edgecolor=colour)
+        name: box(ax, x, y, name, edgecolor=colour)
         for name, (x, y, colour) in nodes.items()
     }
     for start, end in (
@@ -62,28 +62,11 @@ def random_graph() -> Figure:
         ("x", "switch"),
         ("switch", "y"),
     ):
-        _arrow(ax, boxes[start], boxes[end])
+        arrow(ax, boxes[start], boxes[end])
     loop = {"linestyle": "--", "connectionstyle": "arc3,rad=0.35", "linewidth": 1.6}
-    _arrow(ax, boxes["next_rng"], boxes["rng"], color=PURPLE, **loop)
+    arrow(ax, boxes["next_rng"], boxes["rng"], color=PURPLE, **loop)
     ax.text(3, 3.2, "updates", color=PURPLE, ha="center", va="bottom")
     return figure
-
-
-def _box(ax: Axes, x: float, y: float, name: str, **style: Any) -> Text:
-    look = {"boxstyle": "round,pad=0.4", "facecolor": "white"} | style
-    return ax.text(x, y, name, ha="center", va="center", bbox=look, zorder=2)
-
-
-def _arrow(ax: Axes, start: Text, end: Text, **style: Any) -> None:
-    """From the edge of one box to that of another; the boxes are drawn, and placed, first."""
-    look: dict[str, Any] = {
-        "arrowstyle": "-|>",
-        "color": GREY,
-        "shrinkA": 0,
-        "shrinkB": 0,
-    }
-    look |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()} | style
-    ax.annotate("", end.get_position(), start.get_position(), arrowprops=look, zorder=3)
 
 
 @drawn
@@ -184,8 +167,8 @@ def layer_in_two_modes() -> Figure:
         for x, name in ((0, "Linear"), (2.2, "ReLU"), (4.5, "Dropout"), (7, "Linear")):
             own = {"edgecolor": colour, "linestyle": line}
             look = own if name == "Dropout" else {"edgecolor": GREY, "linestyle": "-"}
-            boxes.append(_box(ax, x, 0, name, **look))
+            boxes.append(box(ax, x, 0, name, **look))
         for start, end in pairwise(boxes):
-            _arrow(ax, start, end)
+            arrow(ax, start, end)
         ax.text(4.5, -0.55, text, ha="center", va="top", color=colour)
     return figure

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE, BLACK = (
@@ -89,3 +90,20 @@ def draw_spread(
     ax.plot(x, mean, **style)
     shade = {key: value for key, value in style.items() if key == "color"}
     ax.fill_between(x, mean - spread, mean + spread, alpha=0.2, linewidth=0, **shade)
+
+
+def box(ax: Axes, x: float, y: float, name: str, **style: Any) -> Text:
+    look = {"boxstyle": "round,pad=0.4", "facecolor": "white"} | style
+    return ax.text(x, y, name, ha="center", va="center", bbox=look, zorder=2)
+
+
+def arrow(ax: Axes, start: Text, end: Text, **style: Any) -> None:
+    """From the edge of one box to that of another; the boxes are drawn, and placed, first."""
+    look: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "color": GREY,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    look |= {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()} | style
+    ax.annotate("", end.get_position(), start.get_position(), arrowprops=look, zorder=3)
