@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 __all__ = [
     "Rng",
+    "check_array",
     "check_axes",
     "check_count",
     "check_each",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 Rng = np.random.Generator | int | None
+FLOATING = (np.float16, np.float32, np.float64, np.complex64, np.complex128)
 Option = TypeVar("Option", bound=str)
 
 
@@ -124,19 +126,45 @@ def check_rng(rng: Rng) -> np.random.Generator:
     return np.random.default_rng(rng)
 
 
-def check_floating(x: npt.ArrayLike) -> npt.NDArray[np.floating]:
-    """Return `x` as an array of float16, float32 or float64.
+def check_array(x: npt.ArrayLike, name: str = "x") -> npt.NDArray:
+    """Return `x` as a plain array: no sparse one, and none with masked elements.
+
+    NumPy takes a sparse array for one object, and reads what a mask hides as numbers.
+
+    Examples
+    --------
+    >>> check_array(np.ma.masked_invalid([1.0, np.nan]))
+    Traceback (most recent call last):
+        ...
+    TypeError: x must not be masked, what a mask hides would count: use x.filled(...)
+    """
+    if hasattr(x, "todense"):
+        raise TypeError(
+            f"{name} must be dense; got a sparse {type(x).__name__}: use {name}.toarray()"
+        )
+    if np.ma.is_masked(x):
+        raise TypeError(
+            f"{name} must not be masked, what a mask hides would count: use {name}.filled(...)"
+        )
+    return np.asarray(x)
+
+
+def check_floating(x: npt.ArrayLike) -> npt.NDArray[np.inexact]:
+    """Return `x` as an array of one of the dtypes in `FLOATING`.
 
     Examples
     --------
     >>> check_floating([1, 2])
     Traceback (most recent call last):
         ...
-    TypeError: dropout needs float16, float32 or float64; got int64
+    TypeError: dropout needs float16, float32, float64, complex64 or complex128; got int64
     """
-    array = np.asarray(x)
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise TypeError(f"dropout needs float16, float32 or float64; got {array.dtype}")
+    array = check_array(x)
+    if array.dtype.type not in FLOATING:
+        raise TypeError(
+            "dropout needs float16, float32, float64, complex64 or complex128; "
+            f"got {array.dtype}"
+        )
     return array
 
 
@@ -246,7 +274,10 @@ def check_samples(X: npt.ArrayLike, n_features: int) -> npt.NDArray[np.float64]:
         ...
     ValueError: X must have shape (n_samples > 0, 3); got (1, 2)
     """
-    X = np.asarray(X, dtype=np.float64)
+    X = check_array(X, "X")
+    if X.dtype.kind == "c":
+        raise TypeError(f"X must be real; got {X.dtype}")
+    X = X.astype(np.float64, copy=False)
     if X.ndim != 2 or X.shape[1] != n_features or len(X) == 0:
         raise ValueError(
             f"X must have shape (n_samples > 0, {n_features}); got {X.shape}"
@@ -268,7 +299,7 @@ def check_labels(
         ...
     ValueError: y must hold classes 0 to 1; got 0 to 2
     """
-    y = np.asarray(y)
+    y = check_array(y, "y")
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(
             f"y must be a vector of ints; got shape {y.shape}, dtype {y.dtype}"

@@ -6,7 +6,13 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from companion.checks import Rng, check_axes, check_floating, check_probability
+from companion.checks import (
+    Rng,
+    check_array,
+    check_axes,
+    check_floating,
+    check_probability,
+)
 from companion.masks import bernoulli_mask, select
 
 __all__ = ["Mask", "apply_mask", "dropout", "dropout_backward"]
@@ -57,8 +63,9 @@ def dropout(
 
     Parameters
     ----------
-    x : array_like of float16, float32 or float64
-        Activations, any shape. Not written to.
+    x : array_like of floating or complex dtype
+        Activations, any shape: float16, float32, float64, complex64 or complex128. Not written
+        to. Both halves of a complex unit are kept, or both are dropped.
     p : float
         The drop probability (not the keep probability!), in [0, 1].
     training : bool
@@ -84,7 +91,13 @@ def dropout(
     ValueError
         If `p` is outside [0, 1] or NaN, an axis is out of range, or `mask` does not fit.
     TypeError
-        If `p` is not a real number, `mask` is not bool, or `x` is not floating in training.
+        If `p` is not a real number, `mask` is not bool, `x` is sparse or has masked elements, or,
+        in training, `x` is neither floating nor complex.
+
+    Notes
+    -----
+    Of a sparse array, give the stored values: ``x.data`` of a CSR array without duplicates. A
+    zero stays 0, kept or dropped.
 
     References
     ----------
@@ -102,7 +115,7 @@ def dropout(
     >>> dropout(x, 0.5, training=False)
     array([1., 2., 3., 4.])
     """
-    p, x = check_probability(p), np.asarray(x)
+    p, x = check_probability(p), check_array(x)
     check_axes(shared_axes, x.ndim)
     if not training:
         return (x, None) if return_mask else x
@@ -118,7 +131,7 @@ def apply_mask(x: npt.ArrayLike, mask: Mask | None, p: float) -> npt.NDArray:
 
     Parameters
     ----------
-    x : array_like of float16, float32 or float64
+    x : array_like of floating or complex dtype
         Activations on the way forward, gradients on the way back.
     mask : numpy.ndarray of bool or None
         True where kept; must broadcast to `x`. None: nothing is dropped.
@@ -135,7 +148,7 @@ def apply_mask(x: npt.ArrayLike, mask: Mask | None, p: float) -> npt.NDArray:
     ValueError
         If `p` is outside [0, 1] or NaN, or `mask` does not fit.
     TypeError
-        If `p` is not a real number, `mask` is not bool, or `x` is not floating.
+        If `p` is not a real number, `mask` is not bool, or `x` is not as above.
 
     Examples
     --------
@@ -158,7 +171,7 @@ def dropout_backward(grad: npt.ArrayLike, mask: Mask | None, p: float) -> npt.ND
 
     Parameters
     ----------
-    grad : array_like of float16, float32 or float64
+    grad : array_like of floating or complex dtype
         Gradient of the loss with respect to the output of `dropout`.
     mask : numpy.ndarray of bool or None
         What ``dropout(..., return_mask=True)`` gave. None: nothing was dropped.

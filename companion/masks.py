@@ -108,8 +108,8 @@ def _draw(n: int, p: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
 
 
 def select(
-    x: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_], scale: float = 1.0
-) -> npt.NDArray[np.floating]:
+    x: npt.NDArray[np.inexact], mask: npt.NDArray[np.bool_], scale: float = 1.0
+) -> npt.NDArray[np.inexact]:
     """Return ``x * scale`` where `mask` is True and 0 elsewhere, whatever `x` holds there.
 
     A product ``x * mask`` would let NaN and infinity through a dropped unit. This multiplies
@@ -117,8 +117,9 @@ def select(
 
     Parameters
     ----------
-    x : numpy.ndarray of float16, float32 or float64
-        Activations or gradients, any shape. Not written to.
+    x : numpy.ndarray of float16, float32, float64, complex64 or complex128
+        Activations or gradients, any shape. Not written to. A complex unit is kept or dropped as
+        a whole, and its halves are scaled apart: NaN in one does not reach the other.
     mask : numpy.ndarray of bool
         Must broadcast to the shape of `x`.
     scale : float
@@ -132,7 +133,7 @@ def select(
     Raises
     ------
     TypeError
-        If `x` is not of a floating dtype or `mask` is not bool.
+        If `x` is not of these dtypes, is sparse or has masked elements, or `mask` is not bool.
     ValueError
         If `mask` does not broadcast to the shape of `x`.
 
@@ -154,6 +155,17 @@ def select(
                 f"a mask of shape {mask.shape} does not fit x of shape {x.shape}"
             ) from None
     out = np.empty_like(x)
+    if x.dtype.kind == "c":
+        _select_real(x.real, mask, scale, out.real)
+        _select_real(x.imag, mask, scale, out.imag)
+    else:
+        _select_real(x, mask, scale, out)
+    return out
+
+
+def _select_real(
+    x: npt.NDArray, mask: npt.NDArray[np.bool_], scale: float, out: npt.NDArray
+) -> None:
     bits = np.dtype(f"u{x.dtype.itemsize}")
     # float16 would round a factor of 0.9 to 0.8999, and the mean with it.
     factor = np.promote_types(x.dtype, np.float32).type(scale)
@@ -164,7 +176,6 @@ def select(
         np.multiply(target, source, out=target)
         if scale != 1:
             np.multiply(result, factor, out=result, casting="same_kind")
-    return out
 
 
 def _cache_sized(*arrays: npt.NDArray) -> Iterator[tuple[npt.NDArray, ...]]:

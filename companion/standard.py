@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from companion.checks import Rng, check_axes, check_floating, check_probability
+from companion.checks import (
+    Rng,
+    check_array,
+    check_axes,
+    check_floating,
+    check_probability,
+)
 from companion.masks import bernoulli_mask, select
 
 __all__ = ["dropout", "scale_weights"]
@@ -23,8 +29,9 @@ def dropout(
 
     Parameters
     ----------
-    x : array_like of float16, float32 or float64
-        Activations, any shape. Not written to.
+    x : array_like of floating or complex dtype
+        Activations, any shape: float16, float32, float64, complex64 or complex128. Not written
+        to. Both halves of a complex unit are kept, or both are dropped.
     p : float
         The drop probability (not the keep probability!), in [0, 1].
     training : bool
@@ -44,7 +51,8 @@ def dropout(
     ValueError
         If `p` is outside [0, 1] or NaN, or an axis is out of range.
     TypeError
-        If `p` is not a real number, or `x` is not floating in training.
+        If `p` is not a real number, `x` is sparse or has masked elements, or `x` is neither
+        floating nor complex, nor, at test time, of integers or bools.
 
     See Also
     --------
@@ -63,7 +71,7 @@ def dropout(
     >>> dropout(x, 0.5, training=False)
     array([0.5, 1. , 1.5, 2. ])
     """
-    p, x = check_probability(p), np.asarray(x)
+    p, x = check_probability(p), check_array(x)
     check_axes(shared_axes, x.ndim)
     if not training:
         return scale_weights(x, p)
@@ -82,20 +90,20 @@ def scale_weights(weights: npt.ArrayLike, p: float) -> npt.NDArray:
     Parameters
     ----------
     weights : array_like
-        Weights of the layer that reads the dropped units. Its bias must not be scaled.
+        Dense weights of the layer that reads the dropped units. Its bias must not be scaled.
     p : float
         The drop probability those units were trained with.
 
     Returns
     -------
     numpy.ndarray
-        A new array of the same shape and floating dtype; integers become float64.
+        A new array of the same shape and floating or complex dtype; integers become float64.
         All zeros for ``p == 1``.
 
     Raises
     ------
     ValueError, TypeError
-        If `p` is not a probability.
+        If `p` is not a probability, or `weights` are not an array of numbers as above.
 
     References
     ----------
@@ -106,7 +114,7 @@ def scale_weights(weights: npt.ArrayLike, p: float) -> npt.NDArray:
     >>> scale_weights([[2.0, 4.0]], 0.25)
     array([[1.5, 3. ]])
     """
-    p, weights = check_probability(p), np.asarray(weights)
+    p, weights = check_probability(p), check_array(weights, "weights")
     if weights.dtype.kind in "biu":
         weights = weights.astype(np.float64)
     return select(weights, np.array(p < 1), 1 - p)

@@ -4,13 +4,17 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.array_utils import normalize_axis_tuple
+from scipy import sparse
 
-from companion import checks
+from companion import checks, inverted, masks, standard
+from companion.network import MLP
 
+FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
 ANYTHING = st.one_of(st.integers(-6, 6), st.lists(st.integers(-6, 6), max_size=4))
 
 
@@ -41,6 +45,53 @@ def test_a_probability_comes_back_as_a_float(p):
     found = checks.check_probability(p)
     assert type(found) is float
     assert found == float(p)
+
+
+TAKES_AN_ARRAY = {
+    "inverted": lambda x: inverted.dropout(x, 0.5),
+    "inverted, p = 0": lambda x: inverted.dropout(x, 0),
+    "inverted, at inference": lambda x: inverted.dropout(x, 0.5, training=False),
+    "apply_mask": lambda x: inverted.apply_mask(x, np.True_, 0.5),
+    "backward": lambda x: inverted.dropout_backward(x, None, 0.5),
+    "standard": lambda x: standard.dropout(x, 0.5, training=True),
+    "standard, at test time": lambda x: standard.dropout(x, 0.5, training=False),
+    "scale_weights": lambda x: standard.scale_weights(x, 0.5),
+    "select": lambda x: masks.select(x, np.True_),
+    "fit": lambda x: MLP([3, 2]).fit(x, [0, 1, 1]),
+    "labels": lambda x: MLP([3, 2]).fit(np.eye(3), x),
+    "predict": lambda x: MLP([3, 2]).predict(x),
+}
+every_function = pytest.mark.parametrize(
+    "call", TAKES_AN_ARRAY.values(), ids=TAKES_AN_ARRAY
+)
+
+
+@every_function
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_sparse_arrays_are_refused_with_the_way_out(form, kind, call):
+    x = getattr(sparse, f"{form}_{kind}")(np.eye(3))
+    with pytest.raises(TypeError, match=rf"sparse {form}_{kind}: use \w+\.toarray\(\)"):
+        call(x)
+
+
+@every_function
+def test_masked_elements_are_refused_and_not_read_as_numbers(call):
+    with pytest.raises(TypeError, match=r"must not be masked.*: use \w+\.filled\("):
+        call(np.ma.masked_equal(np.eye(3), 0))
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("kind", [np.ma.masked_array, np.matrix, pandas.DataFrame])
+def test_other_kinds_of_array_are_read_as_arrays(kind):
+    y = inverted.dropout(kind(np.eye(3)), 0.5, rng=1)
+    assert type(y) is np.ndarray
+    np.testing.assert_array_equal(y, inverted.dropout(np.eye(3), 0.5, rng=1))
+
+
+def test_a_table_with_words_in_it_is_refused():
+    with pytest.raises(TypeError, match="got object"):
+        inverted.dropout(pandas.DataFrame({"a": [1.0], "b": ["b"]}), 0.5)
 
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, 1.1, math.nan])
@@ -127,6 +178,12 @@ def test_a_pair_is_two(count):
 )
 def test_samples_are_finite_rows_of_features(X, message):
     with pytest.raises(ValueError, match=message):
+        checks.check_samples(X, n_features=3)
+
+
+@pytest.mark.parametrize("X", [[[1j, 0, 0]], np.ones((1, 3), "c8")])
+def test_complex_samples_are_refused_and_keep_their_imaginary_part(X):
+    with pytest.raises(TypeError, match=r"^X must be real; got complex"):
         checks.check_samples(X, n_features=3)
 
 

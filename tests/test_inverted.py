@@ -13,6 +13,7 @@ from companion.inverted import apply_mask, dropout, dropout_backward
 from companion.masks import bernoulli_mask
 
 DTYPES = ["f2", "f4", "f8"]
+COMPLEX = ["c8", "c16"]
 SHAPES = [(), (0,), (3, 0), (7,), (20, 30)]
 
 
@@ -79,6 +80,20 @@ def test_dropped_nan_and_inf_do_not_leak_and_kept_nan_stays():
     y, mask = dropout(x, 0.5, rng=4, return_mask=True)
     np.testing.assert_array_equal(y, np.where(mask, x, 0))
     assert not np.signbit(y[~mask]).any()
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("p", [0.2, 0.5, 1])
+def test_a_complex_unit_has_the_mask_of_a_real_one_for_both_halves(p, dtype):
+    x = activations((20, 60)).view("c16").astype(dtype)
+    y, mask = dropout(x, p, rng=1, return_mask=True)
+    assert y.dtype == x.dtype == dtype
+    for half, whole in ((y.real, x.real), (y.imag, x.imag)):
+        expected, same = dropout(whole, p, rng=1, return_mask=True)
+        np.testing.assert_array_equal(half, expected, strict=True)
+        np.testing.assert_array_equal(mask, same, strict=True)
+    for replayed in (dropout_backward(x, mask, p), apply_mask(x, mask, p)):
+        np.testing.assert_array_equal(replayed, y, strict=True)
 
 
 # Where nothing is dropped, and where all is
@@ -184,14 +199,14 @@ def test_x_is_not_written_to_and_may_be_a_list(training):
     )
 
 
-@pytest.mark.parametrize("x", [[1, 2], [True, False], np.ones(3, "u1"), 1 + 2j])
+@pytest.mark.parametrize(
+    "x", [[1, 2], [True, False], np.ones(3, "u1"), np.ones(3, "g"), np.ones(3, "G")]
+)
 def test_only_floats_are_trained_on(x):
     rng = np.random.default_rng(3)
     before = rng.bit_generator.state
     for p in (0, 0.5, 1):
-        with pytest.raises(
-            TypeError, match="dropout needs float16, float32 or float64"
-        ):
+        with pytest.raises(TypeError, match=r"needs float16.*complex128; got "):
             dropout(x, p, rng=rng)
     assert rng.bit_generator.state == before  # refused before anything is drawn
     np.testing.assert_array_equal(dropout(x, 0.5, training=False), x)

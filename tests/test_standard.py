@@ -58,6 +58,17 @@ def test_shared_axes_share_one_draw(shared_axes):
     np.testing.assert_array_equal(y, np.where(mask, x, 0))
 
 
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_both_halves_of_a_complex_unit_are_dropped_or_scaled_alike(training, dtype):
+    x = activations((20, 60)).view("c16").astype(dtype)
+    y = dropout(x, 0.3, training=training, rng=9)
+    assert y.dtype == dtype
+    for half, whole in ((y.real, x.real), (y.imag, x.imag)):
+        expected = dropout(whole, 0.3, training=training, rng=9)
+        np.testing.assert_array_equal(half, expected, strict=True)
+
+
 # Test time
 
 
@@ -149,9 +160,11 @@ def test_whether_training_must_be_said():
 
 
 @pytest.mark.parametrize("p", [0, 0.5, 1])
-@pytest.mark.parametrize("x", [[1, 2], [True, False], np.ones(3, "u1"), 1 + 2j])
+@pytest.mark.parametrize(
+    "x", [[1, 2], [True, False], np.ones(3, "u1"), np.ones(3, "g"), np.ones(3, "G")]
+)
 def test_only_floats_are_trained_on(x, p):
-    with pytest.raises(TypeError, match="dropout needs float16, float32 or float64"):
+    with pytest.raises(TypeError, match=r"needs float16.*complex128; got "):
         dropout(x, p, training=True)
 
 
