@@ -23,7 +23,8 @@ __all__ = [
     "threshold_of",
 ]
 
-ROUNDS = 7  # the fewest of Philox4x32 that pass BigCrush [1]_, table 2
+# The fewest that pass BigCrush (table 2 of the paper below), and in which `quality` finds nothing.
+ROUNDS = 7
 LOW = 2**32 - 1
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # the golden ratio and the root of 3, minus 1

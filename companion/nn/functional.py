@@ -1,14 +1,10 @@
 """Dropout as a function of a tensor; `companion.nn.Dropout` is the layer that calls it."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.random.bit_generator import ISeedSequence
-
-from companion.checks import check_axes, check_probability
-from companion.masks import bernoulli_mask, select
+from companion.checks import check_axes, check_key, check_probability
+from companion.counter import threshold_of
 
 try:
     import torch
@@ -17,28 +13,12 @@ except ImportError as error:
         "companion.nn needs PyTorch: pip install 'dropout-companion[torch]'"
     ) from error
 
+from companion.nn import drop, kinds, operator
+
 __all__ = ["dropout"]
 
-SMALL = 2**16  # units; up to here, seeding a NumPy generator costs more than it saves
-HALF = (torch.float16, torch.bfloat16)
-FLOATING = (*HALF, torch.float32, torch.float64)
-
-
-def _plain(
-    x: torch.Tensor, p: float, shape: Sequence[int], generator: torch.Generator | None
-) -> torch.Tensor:
-    """Dropout as it is defined: draw a mask, drop, scale. The rest of the file makes it fast.
-
-    On its way through ``ones_like`` the mask, and so the result, takes the memory layout of `x`.
-    """
-    p = int(p * 2**24) / 2**24  # the rate that 24 random bits have exactly
-    noise = torch.rand(shape, dtype=torch.float32, device=x.device, generator=generator)
-    keep = torch.ones_like(x, dtype=torch.bool) & (noise >= p)
-    return torch.where(keep, x, 0.0) * _scale(p)
-
-
-def _scale(p: float) -> float:
-    return 1 / (1 - p) if p < 1 else 0.0
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+COMPLEX = (torch.complex64, torch.complex128)
 
 
 def dropout(
@@ -49,6 +29,7 @@ def dropout(
     shared_axes: int | Sequence[int] = (),
     inplace: bool = False,
     generator: torch.Generator | None = None,
+    key: int | torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Drop each unit with probability `p` and scale the others by ``1 / (1 - p)``.
 
@@ -57,8 +38,8 @@ def dropout(
 
     Parameters
     ----------
-    x : torch.Tensor of float16, bfloat16, float32 or float64
-        Activations, any shape and memory layout, on any device.
+    x : torch.Tensor of a floating or complex dtype
+        Activations, any shape and memory layout, on any device; nested and distributed ones too.
     p : float
         The drop probability (not the keep probability!), in [0, 1].
     training : bool
@@ -69,8 +50,11 @@ def dropout(
     inplace : bool
         Write the result into `x`.
     generator : torch.Generator or None
-        Where the mask is drawn from, on the device of `x`. None: PyTorch's own generator of
-        that device, the one `torch.manual_seed` seeds.
+        Where the key of the mask is drawn from, on the device of `x`. None: PyTorch's own
+        generator of that device, the one `torch.manual_seed` seeds.
+    key : int, 0-d torch.Tensor of int64, or None
+        64 bits that name the mask, and nothing is drawn: the same key is the same mask again.
+        `companion.counter.fold_in` makes keys for a layer, a step, a rank.
 
     Returns
     -------
@@ -80,179 +64,183 @@ def dropout(
     Raises
     ------
     ValueError
-        If `p` is outside [0, 1] or NaN, or an axis is out of range.
+        If `p` is outside [0, 1] or NaN, an axis is out of range, `key` has more than 64 bits or
+        both `generator` and `key` are given.
     TypeError
-        If `p` is not a real number, `x` is not a tensor, or not of a floating dtype in training.
+        If `p` is not a real number, `x` is not a tensor, or in training is sparse or neither
+        floating nor complex.
+    RuntimeError
+        If `generator` is asked for a mask where it would give another one than before, or one
+        for ever: in the recomputation of a checkpoint, or while a graph is traced or exported.
 
     Notes
     -----
-    Every mask comes from PyTorch's generator, so that `torch.manual_seed`,
-    `torch.random.fork_rng` and activation checkpointing mean what they always do. On a CPU a
-    unit takes one random bit if `p` is 0.5, and otherwise 16 bits in a small tensor; a large one
-    takes `companion.masks.bernoulli_mask`, from a NumPy generator seeded anew each time. Other
-    devices, compiled code and `torch.func` transforms take 24 bits. Where `p` is rounded, it is
-    down to a multiple of 2**-16 or 2**-24, and the scale is always the inverse of the keep
-    probability really used. The backward pass keeps the mask, at a byte a unit.
+    A mask is a function of a key, of `p` and of each unit's position, its index in C order (with
+    `shared_axes`, its index among the draws), and of nothing else: neither of dtype, memory
+    layout and number of units nor of threads, device and compilation. The bits are those of
+    `companion.counter`: 16 for each unit, so that `p` is rounded down to a multiple of 2**-16,
+    and the scale is the inverse of the keep probability really used. The key, 64 bits, comes from
+    PyTorch's generator, so that `torch.manual_seed`, `torch.random.fork_rng` and activation
+    checkpointing mean what they always do. The backward pass draws the mask again from the key,
+    and eager code keeps nothing else.
 
     In float16 and bfloat16 the factor ``1 / (1 - p)`` is too fine for the format: bfloat16 has
     no number between 1 and 1.0078. The product is therefore taken in float32 and rounded up or
-    down at random [2]_, so that its mean is exact; the gradient is rounded to nearest.
+    down at random [2]_, so that its mean is exact; the gradient is rounded to nearest, and so is
+    a number that only this leaves finite.
+
+    Numba compiles the pass over a CPU's memory when a dtype is first used, in about half a
+    second; without Numba everything works, slower, with the same bits.
 
     References
     ----------
     .. [1] Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
        Overfitting", JMLR 15, 2014, section 10, where p is the probability of keeping a unit.
     .. [2] Gupta et al., "Deep Learning with Limited Numerical Precision", ICML 2015, section 3.
+    .. [3] Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
 
     Examples
     --------
-    >>> seeded = torch.Generator().manual_seed(0)
-    >>> dropout(torch.ones(2, 5), 0.5, training=True, generator=seeded)
-    tensor([[2., 2., 2., 2., 0.],
-            [2., 0., 0., 0., 2.]])
+    >>> dropout(torch.ones(2, 5), 0.5, training=True, key=7)
+    tensor([[0., 0., 0., 0., 2.],
+            [2., 2., 0., 2., 2.]])
+    >>> from companion.counter import bernoulli_mask
+    >>> bernoulli_mask((2, 5), 0.5, key=7)
+    array([[False, False, False, False,  True],
+           [ True,  True, False,  True,  True]])
     """
     # Subclasses of a tensor, and the stand-ins torch.fx traces with, have their own say.
     if torch.overrides.has_torch_function_unary(x):
         options: dict[str, Any] = {"shared_axes": shared_axes, "inplace": inplace}
+        options |= {"generator": generator, "key": key}
         return torch.overrides.handle_torch_function(
-            dropout, (x,), x, p, training, **options, generator=generator
+            dropout, (x,), x, p, training, **options
         )
     p = check_probability(p)
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"dropout needs a torch.Tensor; got {type(x).__name__}")
-    mask_shape = list(x.shape)
-    for axis in check_axes(shared_axes, x.ndim):
-        mask_shape[axis] = 1
+    axes = () if shared_axes == () else check_axes(shared_axes, x.dim())
+    if key is not None:
+        key = signed_key(key, generator)
     if not training:
         return x
-    if x.dtype not in FLOATING:
-        raise TypeError(
-            f"dropout needs float16, bfloat16, float32 or float64; got {x.dtype}"
-        )
+    _check_kind(x)
     if p == 0 or x.numel() == 0:
         return x
-    if x.dtype in HALF:
-        y = _drop(x.float(), p, mask_shape, generator)
-        y = _round_at_random(y, x.dtype, generator)
+    options = {"generator": generator, "key": key}
+    if x.is_nested:
+        y = kinds.drop_nested(
+            x,
+            axes,
+            lambda values, inner: dropout(
+                values, p, True, shared_axes=inner, **options
+            ),
+        )
+    elif x.is_complex():
+        pairs = torch.view_as_real(x.resolve_conj())
+        y = dropout(pairs, p, True, shared_axes=(*axes, x.dim()), **options)
+        y = torch.view_as_complex(y)
+    elif p == 1:
+        y = torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)
     else:
-        y = _drop(x, p, mask_shape, generator)
+        y = _drop(x, threshold_of(p), axes, generator, key)
     return x.copy_(y) if inplace else y
 
 
-def _drop(
-    x: torch.Tensor, p: float, shape: list[int], generator: torch.Generator | None
-) -> torch.Tensor:
-    """Do what `_plain` does, with a mask of this shape, in the way that is fastest for `x`."""
-    if not _in_plain_memory(x):
-        return _plain(x, p, shape, generator)
-    keep, p = _draw(shape, p, generator)
-    if x.numel() > SMALL:
-        return _Select.apply(x, keep, _scale(p))  # type: ignore[no-untyped-call]
-    if not x.is_contiguous():  # the result takes the memory layout of the mask
-        keep = torch.zeros_like(x, dtype=torch.bool) | keep
-    # The derivative of ReLU is the one choice of PyTorch's that reads a byte mask, never branches
-    # and has derivatives of its own: x where the mask is above 0, and 0 elsewhere.
-    y: torch.Tensor = torch.ops.aten.threshold_backward.default(
-        x, keep.view(torch.int8), 0
-    )
-    return y.mul_(_scale(p))
+def signed_key(key: Any, generator: torch.Generator | None) -> int | torch.Tensor:
+    """Return a key as PyTorch holds 64 bits: a negative int is one of the upper half."""
+    if generator is not None:
+        raise ValueError(f"a mask has a generator or a key; got {generator} and {key}")
+    if isinstance(key, torch.Tensor):
+        if key.dtype != torch.int64 or key.dim():
+            raise TypeError(f"a tensor as key must be 0-d and int64; got {key!r}")
+        return key
+    key = check_key(key)
+    return key if key < 2**63 else key - 2**64
 
 
-def _draw(
-    shape: list[int], p: float, generator: torch.Generator | None
-) -> tuple[torch.Tensor, float]:
-    """Return which units are kept, and the drop probability really used."""
-    units = math.prod(shape)
-    if p == 0.5:
-        coins = _words(-(-units // 64), generator).view(np.uint8)
-        keep = np.unpackbits(coins, count=units, bitorder="little").view(np.bool_)
-    elif units <= SMALL:
-        threshold = int(p * 2**16)
-        p = threshold / 2**16
-        keep = _words(-(-units // 4), generator).view("<u2")[:units] >= threshold
-    else:
-        bits = np.random.SFC64(_Seed(generator))  # type: ignore[arg-type]
-        keep = bernoulli_mask(units, p, rng=np.random.Generator(bits))
-    return torch.from_numpy(keep.reshape(shape)), p
-
-
-def _in_plain_memory(x: torch.Tensor) -> bool:
-    """Whether `x` is numbers on the CPU: not traced, faked or transformed by `torch.func`."""
-    if (
-        not x.is_cpu
-        or torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-    ):
-        return False
-    try:
-        x.data_ptr()
-    except RuntimeError:  # batched by torch.autograd.grad(is_grads_batched=True)
-        return False
-    return True
-
-
-def _words(n: int, generator: torch.Generator | None) -> np.ndarray:
-    """Return `n` times 64 random bits; without bounds, random_ never sets the top one."""
-    words = torch.empty(n, dtype=torch.int64, device="cpu")
-    words.random_(-(2**63), None, generator=generator)
-    return words.numpy().astype("<i8", copy=False)
-
-
-class _Seed(ISeedSequence):
-    """What a NumPy generator is seeded from: bits of PyTorch's, which need no more mixing."""
-
-    def __init__(self, generator: torch.Generator | None) -> None:
-        self.generator = generator
-
-    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        size = n_words * np.dtype(dtype).itemsize
-        return _words(-(-size // 8), self.generator).view(dtype)[:n_words]
-
-
-def _select(x: torch.Tensor, keep: torch.Tensor, scale: float) -> torch.Tensor:
-    """`companion.masks.select` for a tensor: bit patterns times 0 or 1, then the scale."""
-    return torch.from_numpy(select(x.resolve_neg().numpy(), keep.numpy(), scale))
-
-
-class _Select(torch.autograd.Function):
-    """`_select` with its derivative, which is `_select` again: it is linear in x."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, keep: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        ctx.save_for_backward(keep)
-        ctx.save_for_forward(keep)
-        ctx.scale = scale
-        return _select(x, keep, scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (keep,) = ctx.saved_tensors
-        if not _in_plain_memory(grad):
-            return grad.masked_fill(~keep, 0.0) * ctx.scale, None, None
-        again = _Select.apply if torch.is_grad_enabled() else _select
-        return again(grad, keep, ctx.scale), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> torch.Tensor:
-        (keep,) = ctx.saved_tensors
-        return _Select.apply(tangent, keep, ctx.scale)  # type: ignore[no-untyped-call]
-
-
-def _round_at_random(
-    y: torch.Tensor, dtype: torch.dtype, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Round float32 up or down so that the mean is exact; the slope is that of the cast."""
-    # The bits of the fraction that must go; 2**-112 maps the subnormals of float16 to those of
-    # float32, so that there too they are 13.
-    excess, shift = (13, 2.0**-112) if dtype == torch.float16 else (16, 1.0)
-    rounded = y.to(dtype)
-    with torch.no_grad():
-        noise = torch.randint(
-            2**excess, y.shape, dtype=torch.int32, device=y.device, generator=generator
+def _check_kind(x: torch.Tensor) -> None:
+    if x.layout not in (torch.strided, torch.jagged):
+        raise TypeError(
+            f"dropout needs a dense tensor; got a sparse one ({x.layout}): drop its values and "
+            "build it anew, or x.to_dense()"
         )
-        bits = ((y * shift).view(torch.int32) + noise) >> excess << excess
-        rounded.detach().copy_(bits.view(torch.float32) / shift)
-    return rounded
+    if x.dtype not in FLOATING and x.dtype not in COMPLEX:
+        raise TypeError(
+            "dropout needs float16, bfloat16, float32, float64, complex64 or complex128; "
+            f"got {x.dtype}"
+        )
+
+
+def _drop(
+    x: torch.Tensor,
+    threshold: int,
+    axes: tuple[int, ...],
+    generator: torch.Generator | None,
+    key: drop.Key | None,
+) -> torch.Tensor:
+    """Drop by the mask of this key, or of one that is drawn, in the way that suits `x`."""
+    if torch.compiler.is_compiling():
+        return _drop_in_graph(x, threshold, axes, generator, key)
+    if generator is not None:
+        _check_repeatable(generator)
+    if drop.in_memory(x):
+        key = (
+            drop.drawn_key(generator, x.device) if key is None else drop.key_for(x, key)
+        )
+        return drop.fast(x, key, threshold, _mask_shape(x, axes) if axes else None)
+    if torch._C._are_functorch_transforms_active():
+        if key is None:
+            key = drop.transformed_key(generator, x.device)
+        return drop.plain(x, key, threshold, _mask_shape(x, axes))
+    if kinds.is_distributed(x):
+        return kinds.drop_shard(x, threshold, axes, generator, key)
+    return _drop_in_graph(x, threshold, axes, generator, key)
+
+
+def _mask_shape(x: torch.Tensor, axes: tuple[int, ...]) -> list[int]:
+    return [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+
+
+def _drop_in_graph(
+    x: torch.Tensor,
+    threshold: int,
+    axes: tuple[int, ...],
+    generator: torch.Generator | None,
+    key: drop.Key | None,
+) -> torch.Tensor:
+    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+        p = threshold / 2**16
+        if not axes:
+            return torch.nn.functional.dropout(x, p)
+        return x * torch.nn.functional.dropout(x.new_ones(_mask_shape(x, axes)), p)
+    if generator is not None:
+        key = _key_outside(generator, x.device)
+    elif key is None and torch._C._get_tracing_state():
+        # TorchScript computes once what depends on constants, but for PyTorch's own draws.
+        key = drop.transformed_key(None, x.device)
+    elif key is None:
+        key = operator.fresh_key(x.device)
+    elif not isinstance(key, torch.Tensor):
+        key = torch.full((), key, dtype=torch.int64, device=x.device)
+    return operator.drop(x, key, threshold, axes)
+
+
+@torch.compiler.disable(reason="a graph cannot hold a layer's own generator")  # type: ignore[untyped-decorator]
+def _key_outside(generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    _check_repeatable(generator)
+    return torch.as_tensor(drop.drawn_key(generator, device), device=device)
+
+
+def _check_repeatable(generator: torch.Generator) -> None:
+    """Refuse a mask that would not be the one of the forward pass, or would never change."""
+    where = None
+    if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
+        where = "the recomputation of a checkpoint, inside a backward pass"
+    elif torch._C._get_tracing_state() or torch.compiler.is_exporting():
+        where = "a graph that is traced or exported"
+    if where:
+        raise RuntimeError(
+            f"a layer's own {generator!r} does not give the right masks in {where}: PyTorch "
+            "does not know of it. Leave out generator=, or name the mask with key="
+        )

@@ -1,0 +1,254 @@
+"""Units dropped by a key: the definition in PyTorch's operations, and a pass over memory."""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from companion import counter
+
+import torch  # isort: skip
+from torch.autograd import forward_ad  # isort: skip
+
+__all__ = [
+    "Key",
+    "apply",
+    "drawn_key",
+    "fast",
+    "in_memory",
+    "key_for",
+    "philox",
+    "plain",
+    "transformed_key",
+]
+
+HALF = (torch.float16, torch.bfloat16)
+NAMES = {
+    t: str(t).removeprefix("torch.") for t in (*HALF, torch.float32, torch.float64)
+}
+
+Key = int | torch.Tensor  # 64 bits as a signed int, or as a 0-d tensor of int64
+
+
+# The definition, on any device and under any transform
+
+
+def plain(
+    x: torch.Tensor,
+    key: Key,
+    threshold: int,
+    shape: Sequence[int],
+    at_random: bool = True,
+    words: Callable[..., torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Draw a mask of this shape, drop, scale. The rest of the file makes it fast.
+
+    On its way through ``ones_like`` the mask, and so the result, takes the memory layout of `x`.
+    """
+    words = words or half_words
+    bits = words(math.prod(shape), key, counter.MASK_STREAM, x)
+    keep = torch.ones_like(x, dtype=torch.bool) & (bits >= threshold).reshape(shape)
+    scale = counter.scale_of(threshold)
+    if x.dtype not in HALF or not at_random:
+        return torch.where(keep, x * scale, 0.0)
+    y = torch.where(keep, x.float() * scale, 0.0)
+    noise = words(x.numel(), key, counter.ROUNDING_STREAM, x).reshape(x.shape)
+    return rounded_at_random(y, noise.int(), x.dtype)
+
+
+def half_words(n: int, key: Key, stream: int, x: torch.Tensor) -> torch.Tensor:
+    """`companion.counter.half_words` as int64, on the device of `x`."""
+    lanes = -(-n // counter.TILE) * counter.LANES
+    blocks = torch.arange(lanes, device=x.device).reshape(-1, counter.LANES)
+    return torch.stack(philox(blocks, key, stream), 1).reshape(-1)[:n]
+
+
+def philox(blocks: torch.Tensor, key: Key, stream: int) -> list[Any]:
+    """Return the 8 half-words of each block; products of int64 wrap as those of uint64 do."""
+    low, (a, b) = counter.LOW, counter.MULTIPLIERS
+    zeros = torch.zeros_like(blocks)
+    w0, w1, w2, w3 = blocks & low, blocks >> 32, zeros + stream, zeros
+    k0, k1 = key & low, key >> 32 & low
+    for _ in range(counter.ROUNDS):
+        by_a, by_b = w0 * a, w2 * b
+        w0, w1 = by_b >> 32 & low ^ w1 ^ k0, by_b & low
+        w2, w3 = by_a >> 32 & low ^ w3 ^ k1, by_a & low
+        k0, k1 = k0 + counter.KEY_STEPS[0] & low, k1 + counter.KEY_STEPS[1] & low
+    return [half for w in (w0, w1, w2, w3) for half in (w & 0xFFFF, w >> 16)]
+
+
+def rounded_at_random(
+    y: torch.Tensor, noise: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """Round float32 up or down so that the mean is exact; the slope is that of the cast.
+
+    What is rounded to the largest number when it is rounded to nearest does not become infinite.
+    """
+    rounded, size = y.to(dtype), y.detach().abs()
+    bits, largest = size.view(torch.int32), torch.finfo(dtype).max
+    if dtype == torch.bfloat16:
+        drawn, limit = (bits + noise & -0x10000).view(torch.float32), 0x7F7F8002
+    else:  # below 2**-14 the numbers of float16 are the multiples of 2**-24
+        normal, limit = (bits + (noise >> 3) & -0x2000).view(torch.float32), 0x477FF002
+        steps = (size.clamp(max=2.0**-14) * 2.0**37).int() + (noise >> 3) >> 13
+        drawn = torch.where(size < 2.0**-14, steps * 2.0**-24, normal)
+    drawn = torch.where((drawn > largest) & (bits <= limit), largest, drawn)
+    drawn = torch.where(size.isfinite(), drawn, size).copysign(y.detach())
+    rounded.detach().copy_(drawn)
+    return rounded
+
+
+# Keys
+
+_local = threading.local()
+
+
+def drawn_key(generator: torch.Generator | None, device: torch.device) -> Key:
+    """Draw 64 bits as any random operation would: as an int, or a tensor if not on the CPU."""
+    if device.type != "cpu":
+        key = torch.empty((), dtype=torch.int64, device=device)
+        return key.random_(-(2**63), None, generator=generator)
+    try:
+        word = _local.word
+    except AttributeError:
+        with torch.inference_mode(False):
+            word = _local.word = torch.empty((), dtype=torch.int64, device="cpu")
+    return int(word.random_(-(2**63), None, generator=generator))
+
+
+def transformed_key(
+    generator: torch.Generator | None, device: torch.device
+) -> torch.Tensor:
+    """Draw the bits of `drawn_key` in the one way that `torch.vmap` has a rule for."""
+    low, high = -(2**63), 2**63 - 1
+    return torch.randint(low, high, (), generator=generator, device=device) ^ low
+
+
+def key_for(x: torch.Tensor, key: Key) -> Key:
+    """Return a given key as `apply` takes it for this tensor."""
+    if isinstance(key, torch.Tensor):
+        return int(key) if x.is_cpu else key.to(x.device)
+    return key if key < 2**63 else key - 2**64
+
+
+# One pass over memory
+
+
+@cache
+def _kernels() -> ModuleType | None:
+    try:
+        from companion.counter import kernels
+    except ImportError:  # Numba is missing
+        return None
+    return kernels
+
+
+@cache
+def _triton() -> ModuleType | None:
+    try:
+        from companion.nn import triton_kernel
+    except ImportError:
+        return None
+    return triton_kernel
+
+
+def apply(
+    x: torch.Tensor,
+    key: Key,
+    threshold: int,
+    shape: Sequence[int] | None,
+    at_random: bool,
+) -> torch.Tensor:
+    """Do what `plain` does, for a tensor in memory and without derivatives.
+
+    Where `shape` is None the mask has the shape of `x`. With ``at_random=False`` half precision
+    is rounded to nearest.
+    """
+    if shape is None and (not x.is_contiguous() or x.is_neg()):
+        y = apply(x.resolve_neg().contiguous(), key, threshold, None, at_random)
+        return torch.empty_like(x).copy_(y)
+    if shape is None and x.is_cpu and (kernels := _kernels()):
+        y = torch.empty_like(x)
+        kernel = kernels.drop(NAMES[x.dtype], at_random)
+        scale = counter.scale_of(threshold)
+        kernel(x.data_ptr(), y.data_ptr(), x.numel(), 0, key, threshold, scale)
+        return y
+    if shape is None and x.is_cuda and (triton := _triton()):
+        return triton.drop(x, key, threshold, at_random)
+    return plain(x, key, threshold, shape or x.shape, at_random, _words)
+
+
+def _words(n: int, key: Key, stream: int, x: torch.Tensor) -> torch.Tensor:
+    """Do what `half_words` does, in one pass where that is possible."""
+    if not x.is_cpu:
+        return half_words(n, key, stream, x)
+    assert isinstance(key, int)
+    if (kernels := _kernels()) is None:
+        return torch.from_numpy(counter.half_words(n, key, stream=stream).astype("i4"))
+    bits = torch.empty(n, dtype=torch.int16, device="cpu")
+    kernels.half_words(stream)(0, bits.data_ptr(), n, 0, key, 0, 0.0)
+    return bits.int() & 0xFFFF
+
+
+class _Drop(torch.autograd.Function):
+    """`apply` with its derivative, which is `apply` again: it is linear in x.
+
+    Nothing is kept for it but what the mask is drawn from.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, how: tuple) -> torch.Tensor:
+        ctx.how = how[:3]
+        return apply(x, *how)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _derivative(grad, *ctx.how), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, _: None) -> torch.Tensor:
+        return _derivative(tangent, *ctx.how)
+
+
+def _derivative(
+    grad: torch.Tensor, key: Key, threshold: int, shape: Sequence[int] | None
+) -> torch.Tensor:
+    if not in_memory(grad):
+        return plain(grad, key, threshold, shape or grad.shape, at_random=False)
+    return fast(grad, key, threshold, shape, at_random=False)
+
+
+def fast(
+    x: torch.Tensor,
+    key: Key,
+    threshold: int,
+    shape: Sequence[int] | None,
+    at_random: bool = True,
+) -> torch.Tensor:
+    """Return `apply` of `x`, with a derivative if one is wanted."""
+    how = (key, threshold, shape, at_random)
+    if forward_ad._current_level < 0 and not (
+        x.requires_grad and torch.is_grad_enabled()
+    ):
+        return apply(x, *how)
+    return _Drop.apply(x, how)  # type: ignore[no-untyped-call]
+
+
+def in_memory(x: torch.Tensor) -> bool:
+    """Whether `x` is numbers on a device: not traced, faked, wrapped or transformed."""
+    if (
+        type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state()
+        or x.is_meta
+    ):
+        return False
+    try:
+        return (
+            bool(x.data_ptr()) or x.numel() == 0
+        )  # 0 is a gradient nobody has computed
+    except RuntimeError:  # batched by torch.autograd.grad(is_grads_batched=True)
+        return False
