@@ -199,7 +199,7 @@ def bernoulli_mask(
     shape = np.empty(shape, bool).shape  # as NumPy reads it
     shared = check_axes(shared_axes, len(shape))
     sizes = [1 if axis in shared else size for axis, size in enumerate(shape)]
-    threshold, key = threshold_of(p), check_key(key)
+    threshold = threshold_of(p)
     mask = (half_words(math.prod(sizes), key) >= threshold).reshape(sizes)
     return np.broadcast_to(mask, shape) if shared else mask
 
