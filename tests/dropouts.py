@@ -332,10 +332,11 @@ MUTANTS = {
 }  # fmt: skip
 
 
-LAYERS = [
+LAYERS = [  # those that do nothing but drop
     named
     for name in companion.nn.__all__
     if isinstance(named := getattr(companion.nn, name), type)
+    and issubclass(named, torch.nn.modules.dropout._DropoutNd)
 ]
 RIGHT = {
     "right": right,

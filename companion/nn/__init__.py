@@ -2,5 +2,17 @@
 
 from companion.nn import functional  # says what to install if PyTorch is missing
 from companion.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from companion.nn.multihead import MultiheadAttention
+from companion.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "functional"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "MultiheadAttention",
+    "functional",
+]

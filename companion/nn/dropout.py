@@ -1,12 +1,11 @@
 """Layers that drop units or whole channels, named after those of torch.nn."""
 
-import copy
 from collections.abc import Sequence
 from operator import index
-from typing import Any, Self
 
 from companion.checks import check_probability
 from companion.nn import functional
+from companion.nn.keyed import Keyed
 
 import torch  # isort: skip
 from torch import fx  # isort: skip
@@ -14,8 +13,8 @@ from torch import fx  # isort: skip
 __all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
 
-class _Layer(torch.nn.modules.dropout._DropoutNd):
-    """What the layers share: `p`, where masks come from, and who may see it."""
+class _Layer(Keyed, torch.nn.modules.dropout._DropoutNd):
+    """What the layers share: `p`, and where masks come from."""
 
     shared_axes: tuple[int, ...] = ()
 
@@ -28,13 +27,7 @@ class _Layer(torch.nn.modules.dropout._DropoutNd):
         key: int | torch.Tensor | None = None,
     ) -> None:
         super().__init__(check_probability(p), inplace)
-        if not isinstance(generator, torch.Generator | None):
-            raise TypeError(
-                f"generator must be a torch.Generator or None; got {generator!r}"
-            )
-        if key is not None:
-            functional.signed_key(key, generator)
-        self.generator, self.key = generator, key
+        self._draw_from(generator, key)
 
     @property
     def p(self) -> float:
@@ -64,57 +57,7 @@ class _Layer(torch.nn.modules.dropout._DropoutNd):
         said = super().extra_repr()
         if "shared_axes" in vars(self) and self.shared_axes:
             said += f", shared_axes={self.shared_axes}"
-        if self.generator is not None:
-            said += f", generator=torch.Generator('{self.generator.device}')"
-        if self.key is not None:
-            said += f", key={self.key}"
-        return said
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the layer, but not its generator: copies of a layer must not repeat its masks."""
-        memo[id(self.generator)] = self.generator
-        twin = memo[id(self)] = type(self).__new__(type(self))
-        twin.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
-        return twin
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.generator is not None:
-            destination[prefix + "generator"] = self.generator.get_state()
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        super()._load_from_state_dict(
-            {k: v for k, v in state_dict.items() if k != prefix + "generator"},
-            prefix,
-            local_metadata,
-            strict,
-            missing_keys,
-            unexpected_keys,
-            error_msgs,
-        )
-        if self.generator is None and prefix + "generator" in state_dict:
-            unexpected_keys.append(prefix + "generator")
-        elif self.generator is not None and prefix + "generator" not in state_dict:
-            missing_keys.append(prefix + "generator")
-        elif self.generator is not None:
-            self.generator.set_state(state_dict[prefix + "generator"].cpu())
-
-    def __prepare_scriptable__(self) -> torch.nn.Module:
-        raise TypeError(
-            f"torch.jit.script cannot compile {self}: use torch.compile or torch.export, or "
-            "torch.jit.trace, which keeps it as an operator of this package"
-        )
+        return said + self._said_source()
 
 
 class Dropout(_Layer, torch.nn.Dropout):

@@ -1,0 +1,85 @@
+"""Where a layer's masks come from, and who may see it."""
+
+import copy
+from typing import Any, Self
+
+from companion.nn import functional
+
+import torch  # isort: skip
+
+__all__ = ["Keyed"]
+
+
+class Keyed(torch.nn.Module):
+    """Give a layer a `generator` that PyTorch's machinery sees, or a `key` for its masks.
+
+    The generator stands in the `state_dict`, where one is given, and copies of a layer share it.
+    """
+
+    generator: torch.Generator | None = None
+    key: int | torch.Tensor | None = None
+
+    def _draw_from(
+        self, generator: torch.Generator | None, key: int | torch.Tensor | None
+    ) -> None:
+        if not isinstance(generator, torch.Generator | None):
+            raise TypeError(
+                f"generator must be a torch.Generator or None; got {generator!r}"
+            )
+        if key is not None:
+            functional.signed_key(key, generator)
+        self.generator, self.key = generator, key
+
+    def _said_source(self) -> str:
+        said = ""
+        if self.generator is not None:
+            said += f", generator=torch.Generator('{self.generator.device}')"
+        if self.key is not None:
+            said += f", key={self.key}"
+        return said
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the layer, but not its generator: copies of a layer must not repeat its masks."""
+        memo[id(self.generator)] = self.generator
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return twin
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.generator is not None:
+            destination[prefix + "generator"] = self.generator.get_state()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            {k: v for k, v in state_dict.items() if k != prefix + "generator"},
+            prefix,
+            local_metadata,
+            strict,
+            missing_keys,
+            unexpected_keys,
+            error_msgs,
+        )
+        if self.generator is None and prefix + "generator" in state_dict:
+            unexpected_keys.append(prefix + "generator")
+        elif self.generator is not None and prefix + "generator" not in state_dict:
+            missing_keys.append(prefix + "generator")
+        elif self.generator is not None:
+            self.generator.set_state(state_dict[prefix + "generator"].cpu())
+
+    def __prepare_scriptable__(self) -> torch.nn.Module:
+        raise TypeError(
+            f"torch.jit.script cannot compile {self}: use torch.compile or torch.export, or "
+            "torch.jit.trace, which keeps it as an operator of this package"
+        )
