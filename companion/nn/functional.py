@@ -183,7 +183,7 @@ def _drop(
     if torch.compiler.is_compiling():
         return _drop_in_graph(x, threshold, axes, generator, key)
     if generator is not None:
-        _check_repeatable(generator)
+        _check_repeatable()
     if drop.in_memory(x):
         key = (
             drop.drawn_key(generator, x.device) if key is None else drop.key_for(x, key)
@@ -228,11 +228,11 @@ def _drop_in_graph(
 
 @torch.compiler.disable(reason="a graph cannot hold a layer's own generator")  # type: ignore[untyped-decorator]
 def _key_outside(generator: torch.Generator, device: torch.device) -> torch.Tensor:
-    _check_repeatable(generator)
+    _check_repeatable()
     return torch.as_tensor(drop.drawn_key(generator, device), device=device)
 
 
-def _check_repeatable(generator: torch.Generator) -> None:
+def _check_repeatable() -> None:
     """Refuse a mask that would not be the one of the forward pass, or would never change."""
     where = None
     if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
@@ -241,6 +241,6 @@ def _check_repeatable(generator: torch.Generator) -> None:
         where = "a graph that is traced or exported"
     if where:
         raise RuntimeError(
-            f"a layer's own {generator!r} does not give the right masks in {where}: PyTorch "
-            "does not know of it. Leave out generator=, or name the mask with key="
+            f"a layer's own generator does not give the right masks in {where}: PyTorch does "
+            "not know of it. Leave out generator=, or name the mask with key="
         )
