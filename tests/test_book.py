@@ -22,7 +22,7 @@ def code_cells(path):
 
 def test_there_are_chapters():
     assert [path.stem[:2] for path in NOTEBOOKS] == [
-        *("01", "02", "03", "04", "05", "06", "07", "08", "09", "10"),
+        *("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11"),
         *("a1", "a2", "a3", "a4"),
     ]
 

@@ -43,6 +43,7 @@ def load(monkeypatch):
         "audit_alarms",
         "moving_figures",
         "fresh_mask",
+        "layer_times",
         "runs",
     ):
         sys.modules.pop(name, None)
@@ -670,3 +671,25 @@ def test_fresh_mask_steps_as_pytorch_does(optimiser, load):
         step.step()
         program.update([ours], [slope], optimiser, 0.01, memory)
     np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-6)
+
+
+def test_layer_times_are_of_four_layers_at_each_size(load, monkeypatch):
+    program, drop = load("layer_times"), importlib.import_module("companion.nn.drop")
+    monkeypatch.setitem(program.SETTINGS, "units", [8, 16])
+    monkeypatch.setitem(program.SETTINGS, "units a round", 80)
+    before, slow = torch.get_num_threads(), []
+    plain = drop.plain
+    monkeypatch.setattr(drop, "plain", lambda *args: slow.append(1) or plain(*args))
+    times = program.run(threads=1, rounds=1)
+    torch.set_num_threads(before)
+    assert list(zip(times["units"], times["p"], strict=True)) == [
+        *((8, 0.1), (8, 0.5), (16, 0.1), (16, 0.5))
+    ]
+    for layer in ("PyTorch", "companion", "without Numba", "ReLU"):
+        assert len(times[layer]) == 4
+        assert min(times[layer]) > 0
+    assert slow  # without Numba
+    assert times["processor"]
+    assert times["megabytes"] > 100
+    assert times["first call"] >= 0
+    json.dumps(times)
