@@ -10,6 +10,12 @@ from typing import Any
 from companion import counter
 
 import torch  # isort: skip
+from torch import Tensor  # isort: skip
+from torch._C import (  # isort: skip
+    _are_functorch_transforms_active,
+    _get_tracing_state,
+    _len_torch_dispatch_stack,
+)
 from torch.autograd import forward_ad  # isort: skip
 
 __all__ = [
@@ -29,20 +35,22 @@ NAMES = {
     t: str(t).removeprefix("torch.") for t in (*HALF, torch.float32, torch.float64)
 }
 
-Key = int | torch.Tensor  # 64 bits as a signed int, or as a 0-d tensor of int64
+LOWEST = -(2**63)
+CPU = torch.device("cpu")
+Key = int | Tensor  # 64 bits as a signed int, or as a 0-d tensor of int64
 
 
 # The definition, on any device and under any transform
 
 
 def plain(
-    x: torch.Tensor,
+    x: Tensor,
     key: Key,
     threshold: int,
     shape: Sequence[int],
     at_random: bool = True,
-    words: Callable[..., torch.Tensor] | None = None,
-) -> torch.Tensor:
+    words: Callable[..., Tensor] | None = None,
+) -> Tensor:
     """Draw a mask of this shape, drop, scale. The rest of the file makes it fast.
 
     On its way through ``ones_like`` the mask, and so the result, takes the memory layout of `x`.
@@ -58,14 +66,14 @@ def plain(
     return rounded_at_random(y, noise.int(), x.dtype)
 
 
-def half_words(n: int, key: Key, stream: int, x: torch.Tensor) -> torch.Tensor:
+def half_words(n: int, key: Key, stream: int, x: Tensor) -> Tensor:
     """`companion.counter.half_words` as int64, on the device of `x`."""
     lanes = -(-n // counter.TILE) * counter.LANES
     blocks = torch.arange(lanes, device=x.device).reshape(-1, counter.LANES)
     return torch.stack(philox(blocks, key, stream), 1).reshape(-1)[:n]
 
 
-def philox(blocks: torch.Tensor, key: Key, stream: int) -> list[Any]:
+def philox(blocks: Tensor, key: Key, stream: int) -> list[Any]:
     """Return the 8 half-words of each block; products of int64 wrap as those of uint64 do."""
     low, (a, b) = counter.LOW, counter.MULTIPLIERS
     zeros = torch.zeros_like(blocks)
@@ -79,9 +87,7 @@ def philox(blocks: torch.Tensor, key: Key, stream: int) -> list[Any]:
     return [half for w in (w0, w1, w2, w3) for half in (w & 0xFFFF, w >> 16)]
 
 
-def rounded_at_random(
-    y: torch.Tensor, noise: torch.Tensor, dtype: torch.dtype
-) -> torch.Tensor:
+def rounded_at_random(y: Tensor, noise: Tensor, dtype: torch.dtype) -> Tensor:
     """Round float32 up or down so that the mean is exact; the slope is that of the cast.
 
     What is rounded to the largest number when it is rounded to nearest does not become infinite.
@@ -107,28 +113,26 @@ _local = threading.local()
 
 def drawn_key(generator: torch.Generator | None, device: torch.device) -> Key:
     """Draw 64 bits as any random operation would: as an int, or a tensor if not on the CPU."""
-    if device.type != "cpu":
+    if device != CPU:
         key = torch.empty((), dtype=torch.int64, device=device)
-        return key.random_(-(2**63), None, generator=generator)
+        return key.random_(LOWEST, None, generator=generator)
     try:
         word = _local.word
     except AttributeError:
         with torch.inference_mode(False):
-            word = _local.word = torch.empty((), dtype=torch.int64, device="cpu")
-    return int(word.random_(-(2**63), None, generator=generator))
+            word = _local.word = torch.empty((), dtype=torch.int64, device=CPU)
+    return word.random_(LOWEST, None, generator=generator).item()
 
 
-def transformed_key(
-    generator: torch.Generator | None, device: torch.device
-) -> torch.Tensor:
+def transformed_key(generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Draw the bits of `drawn_key` in the one way that `torch.vmap` has a rule for."""
-    low, high = -(2**63), 2**63 - 1
-    return torch.randint(low, high, (), generator=generator, device=device) ^ low
+    bits = torch.randint(LOWEST, ~LOWEST, (), generator=generator, device=device)
+    return bits ^ LOWEST
 
 
-def key_for(x: torch.Tensor, key: Key) -> Key:
+def key_for(x: Tensor, key: Key) -> Key:
     """Return a given key as `apply` takes it for this tensor."""
-    if isinstance(key, torch.Tensor):
+    if isinstance(key, Tensor):
         return int(key) if x.is_cpu else key.to(x.device)
     return key if key < 2**63 else key - 2**64
 
@@ -146,6 +150,13 @@ def _kernels() -> ModuleType | None:
 
 
 @cache
+def _kernel(dtype: torch.dtype, at_random: bool) -> Callable[..., None] | None:
+    if (kernels := _kernels()) is None:
+        return None
+    return kernels.drop(NAMES[dtype], at_random and dtype in HALF)
+
+
+@cache
 def _triton() -> ModuleType | None:
     try:
         from companion.nn import triton_kernel
@@ -155,24 +166,22 @@ def _triton() -> ModuleType | None:
 
 
 def apply(
-    x: torch.Tensor,
+    x: Tensor,
     key: Key,
     threshold: int,
     shape: Sequence[int] | None,
     at_random: bool,
-) -> torch.Tensor:
+) -> Tensor:
     """Do what `plain` does, for a tensor in memory and without derivatives.
 
     Where `shape` is None the mask has the shape of `x`. With ``at_random=False`` half precision
     is rounded to nearest.
     """
-    if shape is None and (not x.is_contiguous() or x.is_neg()):
+    if shape is None and (x.is_neg() or not x.is_contiguous()):
         y = apply(x.resolve_neg().contiguous(), key, threshold, None, at_random)
         return torch.empty_like(x).copy_(y)
-    if shape is None and x.is_cpu and (kernels := _kernels()):
-        y = torch.empty_like(x)
-        kernel = kernels.drop(NAMES[x.dtype], at_random)
-        scale = counter.scale_of(threshold)
+    if shape is None and x.is_cpu and (kernel := _kernel(x.dtype, at_random)):
+        y, scale = torch.empty_like(x), counter.scale_of(threshold)
         kernel(x.data_ptr(), y.data_ptr(), x.numel(), 0, key, threshold, scale)
         return y
     if shape is None and x.is_cuda and (triton := _triton()):
@@ -180,14 +189,14 @@ def apply(
     return plain(x, key, threshold, shape or x.shape, at_random, _words)
 
 
-def _words(n: int, key: Key, stream: int, x: torch.Tensor) -> torch.Tensor:
+def _words(n: int, key: Key, stream: int, x: Tensor) -> Tensor:
     """Do what `half_words` does, in one pass where that is possible."""
     if not x.is_cpu:
         return half_words(n, key, stream, x)
     assert isinstance(key, int)
     if (kernels := _kernels()) is None:
         return torch.from_numpy(counter.half_words(n, key, stream=stream).astype("i4"))
-    bits = torch.empty(n, dtype=torch.int16, device="cpu")
+    bits = torch.empty(n, dtype=torch.int16, device=CPU)
     kernels.half_words(stream)(0, bits.data_ptr(), n, 0, key, 0, 0.0)
     return bits.int() & 0xFFFF
 
@@ -199,50 +208,56 @@ class _Drop(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, how: tuple) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, how: tuple) -> Tensor:
         ctx.how = how[:3]
         return apply(x, *how)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _derivative(grad, *ctx.how), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor, _: None) -> torch.Tensor:
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
         return _derivative(tangent, *ctx.how)
 
 
 def _derivative(
-    grad: torch.Tensor, key: Key, threshold: int, shape: Sequence[int] | None
-) -> torch.Tensor:
+    grad: Tensor, key: Key, threshold: int, shape: Sequence[int] | None
+) -> Tensor:
     if not in_memory(grad):
         return plain(grad, key, threshold, shape or grad.shape, at_random=False)
     return fast(grad, key, threshold, shape, at_random=False)
 
 
+# The rest of `torch.autograd.Function.apply` is for `torch.func`, which is not active here.
+_differentiable = super(torch.autograd.Function, _Drop).apply
+
+
 def fast(
-    x: torch.Tensor,
+    x: Tensor,
     key: Key,
     threshold: int,
     shape: Sequence[int] | None,
     at_random: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Return `apply` of `x`, with a derivative if one is wanted."""
     how = (key, threshold, shape, at_random)
-    if forward_ad._current_level < 0 and not (
-        x.requires_grad and torch.is_grad_enabled()
-    ):
-        return apply(x, *how)
-    return _Drop.apply(x, how)  # type: ignore[no-untyped-call]
+    if (x.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+        return _differentiable(x, how)  # type: ignore[no-untyped-call]
+    return apply(x, *how)
 
 
-def in_memory(x: torch.Tensor) -> bool:
+def in_memory(x: Tensor) -> bool:
     """Whether `x` is numbers on a device: not traced, faked, wrapped or transformed."""
+    kind = type(x)
     if (
-        type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state()
+        (
+            kind is not Tensor
+            and kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+        )
+        or _are_functorch_transforms_active()
+        or _len_torch_dispatch_stack()
+        or _get_tracing_state()
         or x.is_meta
     ):
         return False

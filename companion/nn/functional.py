@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from companion.checks import check_axes, check_key, check_probability
-from companion.counter import threshold_of
 
 try:
     import torch
@@ -127,24 +126,31 @@ def dropout(
     _check_kind(x)
     if p == 0 or x.numel() == 0:
         return x
-    options = {"generator": generator, "key": key}
-    if x.is_nested:
-        y = kinds.drop_nested(
-            x,
-            axes,
-            lambda values, inner: dropout(
-                values, p, True, shared_axes=inner, **options
-            ),
-        )
-    elif x.is_complex():
-        pairs = torch.view_as_real(x.resolve_conj())
-        y = dropout(pairs, p, True, shared_axes=(*axes, x.dim()), **options)
-        y = torch.view_as_complex(y)
+    if x.is_nested or x.is_complex():
+        y = _drop_parts(x, p, axes, generator, key)
     elif p == 1:
         y = torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)
     else:
-        y = _drop(x, threshold_of(p), axes, generator, key)
+        y = _drop(x, int(p * 2**16), axes, generator, key)
     return x.copy_(y) if inplace else y
+
+
+def _drop_parts(
+    x: torch.Tensor,
+    p: float,
+    axes: tuple[int, ...],
+    generator: torch.Generator | None,
+    key: drop.Key | None,
+) -> torch.Tensor:
+    """Drop the values of a nested tensor, or both parts of each complex unit."""
+
+    def dropped(x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+        return dropout(x, p, True, shared_axes=axes, generator=generator, key=key)
+
+    if x.is_nested:
+        return kinds.drop_nested(x, axes, dropped)
+    pairs = torch.view_as_real(x.resolve_conj())
+    return torch.view_as_complex(dropped(pairs, (*axes, x.dim())))
 
 
 def signed_key(key: Any, generator: torch.Generator | None) -> int | torch.Tensor:
