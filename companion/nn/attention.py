@@ -214,7 +214,7 @@ def _mask_key(
     if key is not None:
         return drop.key_for(x, functional.signed_key(key, generator))
     if generator is not None:
-        functional._check_repeatable(generator)
+        functional._check_repeatable()
     return drop.drawn_key(generator, x.device)
 
 
