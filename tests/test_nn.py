@@ -746,7 +746,8 @@ def test_every_export_is_in_the_reference(name):
     options = dict(re.findall(r":([a-z-]+): ?(.*)", block[1]))
     assert options.get("members") == ""
     assert name not in re.split(", *", options.get("exclude-members", ""))
-    assert vars(thing).get("__doc__"), name  # what has no words of its own is left out
+    # A class that has no words of its own is left out.
+    assert vars(thing).get("__doc__") if isinstance(thing, type) else thing.__doc__
 
 
 # The layer
