@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from companion import counter
+from companion.nn import pages
 
 import torch  # isort: skip
 from torch import Tensor  # isort: skip
@@ -36,6 +37,7 @@ NAMES = {
 }
 
 LOWEST = -(2**63)
+MANY = 2**19  # units; with fewer, asking for large pages costs more than it saves
 CPU = torch.device("cpu")
 Key = int | Tensor  # 64 bits as a signed int, or as a 0-d tensor of int64
 
@@ -181,8 +183,11 @@ def apply(
         y = apply(x.resolve_neg().contiguous(), key, threshold, None, at_random)
         return torch.empty_like(x).copy_(y)
     if shape is None and x.is_cpu and (kernel := _kernel(x.dtype, at_random)):
-        y, scale = torch.empty_like(x), counter.scale_of(threshold)
-        kernel(x.data_ptr(), y.data_ptr(), x.numel(), 0, key, threshold, scale)
+        y, n = torch.empty_like(x), x.numel()
+        if n > MANY:
+            pages.populate(y.data_ptr(), y.nbytes)
+        scale = counter.scale_of(threshold)
+        kernel(x.data_ptr(), y.data_ptr(), n, 0, key, threshold, scale)
         return y
     if shape is None and x.is_cuda and (triton := _triton()):
         return triton.drop(x, key, threshold, at_random)
