@@ -26,6 +26,7 @@ __all__ = [
     "fast",
     "in_memory",
     "key_for",
+    "new_key",
     "philox",
     "plain",
     "transformed_key",
@@ -116,14 +117,19 @@ _local = threading.local()
 def drawn_key(generator: torch.Generator | None, device: torch.device) -> Key:
     """Draw 64 bits as any random operation would: as an int, or a tensor if not on the CPU."""
     if device != CPU:
-        key = torch.empty((), dtype=torch.int64, device=device)
-        return key.random_(LOWEST, None, generator=generator)
+        return new_key(generator, device)
     try:
         word = _local.word
     except AttributeError:
         with torch.inference_mode(False):
             word = _local.word = torch.empty((), dtype=torch.int64, device=CPU)
     return word.random_(LOWEST, None, generator=generator).item()
+
+
+def new_key(generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw the same bits into a new 0-d tensor."""
+    key = torch.empty((), dtype=torch.int64, device=device)
+    return key.random_(LOWEST, None, generator=generator)
 
 
 def transformed_key(generator: torch.Generator | None, device: torch.device) -> Tensor:

@@ -131,7 +131,7 @@ def dropout(
     elif p == 1:
         y = torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)
     else:
-        y = _drop(x, int(p * 2**16), axes, generator, key)
+        y = _drop(x, int(p * 2**16), axes, generator, key, inplace)
     return x.copy_(y) if inplace else y
 
 
@@ -184,10 +184,12 @@ def _drop(
     axes: tuple[int, ...],
     generator: torch.Generator | None,
     key: drop.Key | None,
+    inplace: bool,
 ) -> torch.Tensor:
     """Drop by the mask of this key, or of one that is drawn, in the way that suits `x`."""
-    if torch.compiler.is_compiling():
-        return _drop_in_graph(x, threshold, axes, generator, key)
+    transformed = torch._C._are_functorch_transforms_active
+    if torch.compiler.is_compiling() and not transformed():
+        return _drop_in_graph(x, threshold, axes, generator, key, inplace)
     if generator is not None:
         _check_repeatable()
     if drop.in_memory(x):
@@ -195,13 +197,13 @@ def _drop(
             drop.drawn_key(generator, x.device) if key is None else drop.key_for(x, key)
         )
         return drop.fast(x, key, threshold, _mask_shape(x, axes) if axes else None)
-    if torch._C._are_functorch_transforms_active():
+    if transformed():
         if key is None:
             key = drop.transformed_key(generator, x.device)
         return drop.plain(x, key, threshold, _mask_shape(x, axes))
     if kinds.is_distributed(x):
         return kinds.drop_shard(x, threshold, axes, generator, key)
-    return _drop_in_graph(x, threshold, axes, generator, key)
+    return _drop_in_graph(x, threshold, axes, generator, key, inplace)
 
 
 def _mask_shape(x: torch.Tensor, axes: tuple[int, ...]) -> list[int]:
@@ -214,6 +216,7 @@ def _drop_in_graph(
     axes: tuple[int, ...],
     generator: torch.Generator | None,
     key: drop.Key | None,
+    inplace: bool,
 ) -> torch.Tensor:
     if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
         p = threshold / 2**16
@@ -229,13 +232,22 @@ def _drop_in_graph(
         key = operator.fresh_key(x.device)
     elif not isinstance(key, torch.Tensor):
         key = torch.full((), key, dtype=torch.int64, device=x.device)
-    return operator.drop(x, key, threshold, axes)
+    if inplace:  # the operator keeps what it is given for its backward pass
+        x = x.clone()
+    return operator.drop(x, key, threshold, axes or None)
 
 
-@torch.compiler.disable(reason="a graph cannot hold a layer's own generator")  # type: ignore[untyped-decorator]
+@torch._disable_dynamo  # torch.compiler.disable would import the whole compiler
 def _key_outside(generator: torch.Generator, device: torch.device) -> torch.Tensor:
     _check_repeatable()
-    return torch.as_tensor(drop.drawn_key(generator, device), device=device)
+    return drop.new_key(generator, device)
+
+
+_key_outside._torchdynamo_disable = True  # type: ignore[attr-defined]
+_key_outside._torchdynamo_disable_msg = (  # type: ignore[attr-defined]
+    "one graph cannot hold a layer's own generator: leave out generator=, or name the mask with "
+    "a tensor as key="
+)
 
 
 def _check_repeatable() -> None:
@@ -243,7 +255,11 @@ def _check_repeatable() -> None:
     where = None
     if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
         where = "the recomputation of a checkpoint, inside a backward pass"
-    elif torch._C._get_tracing_state() or torch.compiler.is_exporting():
+    elif (
+        torch._C._get_tracing_state()
+        or torch.compiler.is_exporting()
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
+    ):
         where = "a graph that is traced or exported"
     if where:
         raise RuntimeError(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from companion.nn.drop import apply, drawn_key, key_for
+from companion.nn.drop import apply, key_for, new_key
 
 import torch  # isort: skip
 
@@ -15,8 +15,7 @@ __all__ = ["drop", "fresh_key"]
 )
 def key_like(word: torch.Tensor) -> torch.Tensor:
     """Draw 64 bits from PyTorch's generator into a new 0-d tensor on the device of `word`."""
-    key = drawn_key(None, word.device)
-    return key if isinstance(key, torch.Tensor) else torch.full_like(word, key)
+    return new_key(None, word.device)
 
 
 @key_like.register_fake
@@ -35,7 +34,10 @@ def fresh_key(device: torch.device) -> torch.Tensor:
 
 @torch.library.custom_op("companion::dropout", mutates_args=())
 def drop(
-    x: torch.Tensor, key: torch.Tensor, threshold: int, shared_axes: Sequence[int]
+    x: torch.Tensor,
+    key: torch.Tensor,
+    threshold: int,
+    shared_axes: Sequence[int] | None,
 ) -> torch.Tensor:
     """Drop by a key, with a mask shared along axes, and scale."""
     return _drop(x, key, threshold, shared_axes, at_random=True)
@@ -46,7 +48,7 @@ def drop_backward(
     grad: torch.Tensor,
     key: torch.Tensor,
     threshold: int,
-    shared_axes: Sequence[int],
+    shared_axes: Sequence[int] | None,
     x: torch.Tensor,
 ) -> torch.Tensor:
     """Drop a gradient by the same key.
@@ -62,13 +64,13 @@ def _drop(
     x: torch.Tensor,
     key: torch.Tensor,
     threshold: int,
-    shared_axes: Sequence[int],
+    shared_axes: Sequence[int] | None,
     at_random: bool,
 ) -> torch.Tensor:
-    shape = [1 if i in shared_axes else n for i, n in enumerate(x.shape)]
-    return apply(
-        x, key_for(x, key), threshold, shape if shared_axes else None, at_random
-    )
+    shape = None
+    if shared_axes:
+        shape = [1 if axis in shared_axes else n for axis, n in enumerate(x.shape)]
+    return apply(x, key_for(x, key), threshold, shape, at_random)
 
 
 @drop.register_fake
