@@ -168,13 +168,13 @@ def signed_key(key: Any, generator: torch.Generator | None) -> int | torch.Tenso
 def _check_kind(x: torch.Tensor) -> None:
     if x.layout not in (torch.strided, torch.jagged):
         raise TypeError(
-            f"dropout needs a dense tensor; got a sparse one ({x.layout}): drop its values and "
-            "build it anew, or x.to_dense()"
+            f"dropout needs a dense tensor; got one of layout {x.layout}: take x.to_dense(), or "
+            "drop the values of a sparse tensor and build it anew"
         )
     if x.dtype not in FLOATING and x.dtype not in COMPLEX:
         raise TypeError(
             "dropout needs float16, bfloat16, float32, float64, complex64 or complex128; "
-            f"got {x.dtype}"
+            f"got {x.dtype}: take x.{'dequantize' if x.is_quantized else 'float'}()"
         )
 
 
@@ -237,7 +237,7 @@ def _drop_in_graph(
     return operator.drop(x, key, threshold, axes or None)
 
 
-@torch._disable_dynamo  # torch.compiler.disable would import the whole compiler
+@torch._disable_dynamo  # type: ignore[attr-defined]  # without importing the compiler
 def _key_outside(generator: torch.Generator, device: torch.device) -> torch.Tensor:
     _check_repeatable()
     return drop.new_key(generator, device)

@@ -20,8 +20,14 @@ def drop_nested(
     """Drop the values of a nested tensor, whose positions are those in its one buffer."""
     if x.layout == torch.jagged:
         values = drop(x.values(), _inner_axes(axes, x._ragged_idx))
-        lengths: Any = {"lengths": x.lengths(), "jagged_dim": x._ragged_idx}
-        return torch.nested.nested_tensor_from_jagged(values, x.offsets(), **lengths)
+        return torch.nested.nested_tensor_from_jagged(
+            values,
+            x.offsets(),
+            x.lengths(),
+            x._ragged_idx,
+            x._maybe_min_seqlen,
+            x._maybe_max_seqlen,
+        )
     parts = x.unbind()
     if axes:
         _inner_axes(axes, x.dim())
