@@ -174,7 +174,7 @@ def _check_kind(x: torch.Tensor) -> None:
     if x.dtype not in FLOATING and x.dtype not in COMPLEX:
         raise TypeError(
             "dropout needs float16, bfloat16, float32, float64, complex64 or complex128; "
-            f"got {x.dtype}: take x.{'dequantize' if x.is_quantized else 'float'}()"
+            f"got {x.dtype}: convert it with x.to(), or x.dequantize()"
         )
 
 
@@ -218,14 +218,12 @@ def _drop_in_graph(
     key: drop.Key | None,
     inplace: bool,
 ) -> torch.Tensor:
-    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
-        p = threshold / 2**16
-        if not axes:
-            return torch.nn.functional.dropout(x, p)
-        return x * torch.nn.functional.dropout(x.new_ones(_mask_shape(x, axes)), p)
+    traced = torch._C._get_tracing_state()
+    if (traced or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export():
+        return _drop_in_onnx(x, threshold / 2**16, axes, key)
     if generator is not None:
         key = _key_outside(generator, x.device)
-    elif key is None and torch._C._get_tracing_state():
+    elif key is None and traced:
         # TorchScript computes once what depends on constants, but for PyTorch's own draws.
         key = drop.transformed_key(None, x.device)
     elif key is None:
@@ -235,6 +233,20 @@ def _drop_in_graph(
     if inplace:  # the operator keeps what it is given for its backward pass
         x = x.clone()
     return operator.drop(x, key, threshold, axes or None)
+
+
+def _drop_in_onnx(
+    x: torch.Tensor, p: float, axes: tuple[int, ...], key: drop.Key | None
+) -> torch.Tensor:
+    """Leave the mask to ONNX, whose Dropout knows no shared axes."""
+    if key is not None:
+        raise RuntimeError(
+            f"ONNX draws masks of its own, and none of a key; got {key}: leave out key="
+        )
+    if not axes:
+        return torch.nn.functional.dropout(x, p)
+    dropped = torch.rand(_mask_shape(x, axes), device=x.device) < p
+    return torch.where(dropped, 0.0, x * (1 / (1 - p)))
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]  # without importing the compiler
