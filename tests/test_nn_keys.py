@@ -306,13 +306,13 @@ def test_a_pickled_layer_goes_on_with_its_masks(layer, shape):
 def test_state_that_does_not_fit_is_named(layer, shape):
     plain, own = layer(0.5), layer(0.5, generator=seeded())
     assert plain.state_dict() == {}
-    with pytest.raises(RuntimeError, match=r'Missing key.*"generator"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"_extra_state"'):
         own.load_state_dict(plain.state_dict())
-    with pytest.raises(RuntimeError, match=r'Unexpected key.*"generator"'):
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*"_extra_state"'):
         plain.load_state_dict(own.state_dict())
     before = own.generator.get_state()
     result = own.load_state_dict({}, strict=False)
-    assert result.missing_keys == ["generator"]
+    assert result.missing_keys == ["_extra_state"]
     assert torch.equal(own.generator.get_state(), before)
 
 
@@ -350,3 +350,10 @@ def test_data_parallel_replicas_do_not_repeat_a_mask():
     replicas = [layer._replicate_for_data_parallel() for _ in range(2)]
     one, other = (replica(torch.ones(200)) for replica in replicas)
     assert not torch.equal(one, other)
+
+
+@each_layer
+def test_a_functional_call_takes_the_whole_state(layer, shape):
+    own, x = nn.Sequential(layer(0.5, generator=seeded())), torch.ones(shape)
+    expected = layer(0.5, generator=seeded())(x)
+    assert torch.equal(torch.func.functional_call(own, own.state_dict(), x), expected)

@@ -9,6 +9,8 @@ import torch  # isort: skip
 
 __all__ = ["Keyed"]
 
+EXTRA = "_extra_state"  # PyTorch's name for what is neither parameter nor buffer
+
 
 class Keyed(torch.nn.Module):
     """Give a layer a `generator` that PyTorch's machinery sees, or a `key` for its masks.
@@ -50,7 +52,7 @@ class Keyed(torch.nn.Module):
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.generator is not None:
-            destination[prefix + "generator"] = self.generator.get_state()
+            destination[prefix + EXTRA] = self.generator.get_state()
 
     def _load_from_state_dict(
         self,
@@ -62,8 +64,17 @@ class Keyed(torch.nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        others = state_dict
+        if (
+            self.generator is not None
+            and (state := state_dict.get(prefix + EXTRA)) is not None
+        ):
+            self.generator.set_state(state.cpu())
+            others = {k: v for k, v in state_dict.items() if k != prefix + EXTRA}
+        elif self.generator is not None:
+            missing_keys.append(prefix + EXTRA)
         super()._load_from_state_dict(
-            {k: v for k, v in state_dict.items() if k != prefix + "generator"},
+            others,
             prefix,
             local_metadata,
             strict,
@@ -71,12 +82,6 @@ class Keyed(torch.nn.Module):
             unexpected_keys,
             error_msgs,
         )
-        if self.generator is None and prefix + "generator" in state_dict:
-            unexpected_keys.append(prefix + "generator")
-        elif self.generator is not None and prefix + "generator" not in state_dict:
-            missing_keys.append(prefix + "generator")
-        elif self.generator is not None:
-            self.generator.set_state(state_dict[prefix + "generator"].cpu())
 
     def __prepare_scriptable__(self) -> torch.nn.Module:
         raise TypeError(
