@@ -14,6 +14,7 @@ except ImportError:
         'companion.symbolic needs PyTensor: pip install "dropout-companion[pytensor]"'
     ) from None
 
+import companion.symbolic.jax  # noqa: F401  # what it registers
 from companion.symbolic.gru import GRU
 from companion.symbolic.language_model import LanguageModel
 from companion.symbolic.layer import (

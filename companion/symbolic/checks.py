@@ -16,7 +16,7 @@ from pytensor.tensor.random.type import RandomGeneratorType
 from companion.checks import check_probability
 
 
-class _CheckProbability(Op):  # type: ignore[misc]
+class CheckProbability(Op):  # type: ignore[misc]
     """The identity, for a drop probability in [0, 1]; raises for any other."""
 
     __props__ = ()
@@ -35,7 +35,7 @@ class _CheckProbability(Op):  # type: ignore[misc]
         return input_shapes
 
 
-@register_funcify_default_op_cache_key(_CheckProbability)  # type: ignore[untyped-decorator]
+@register_funcify_default_op_cache_key(CheckProbability)  # type: ignore[untyped-decorator]
 def _numba_check_probability(op: Op, node: Apply, **kwargs: Any) -> tuple[Any, int]:
     @numba_njit
     def check(p):  # type: ignore[no-untyped-def]
@@ -60,9 +60,9 @@ def check_p(p: Any) -> Variable:
         p = p.data.item() if p.data.ndim == 0 else p.data
     if not isinstance(p, Variable):
         return pt.constant(check_probability(p), dtype="float64")
-    if getattr(p.owner, "op", None) == _CheckProbability():
+    if getattr(p.owner, "op", None) == CheckProbability():
         return p
-    return _CheckProbability()(pt.cast(_check_scalar(p, "p"), "float64"))
+    return CheckProbability()(pt.cast(_check_scalar(p, "p"), "float64"))
 
 
 def check_flag(train: Any) -> Any:

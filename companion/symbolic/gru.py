@@ -55,6 +55,11 @@ class GRU:
     ValueError, TypeError
         If a size is not an int of 1 or more, or an option is none of the above.
 
+    Notes
+    -----
+    In PyTensor's mode "JAX" the inputs must have sizes that are known, as in
+    ``pt.tensor(dtype="float32", shape=(steps, batch, input_size))``.
+
     References
     ----------
     .. [1] Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent
@@ -151,10 +156,12 @@ class GRU:
         masks = pt.broadcast_to(masks, (steps, batch, self.hidden_size))
         scale = pt.cast(if_training(train, 1.0, 1 - p), self.dtype)
 
-        def step(from_input: Any, mask: Any, h: Any, U: Any) -> Variable:
+        def step(from_input: Any, mask: Any, h: Any, U: Any, scale: Any) -> Variable:
             return self._next(from_input, select(mask, h * scale) @ U, h)
 
-        return rng, self._scan(step, [x @ self.W + self.b, masks], batch, [self.U])
+        return rng, self._scan(
+            step, [x @ self.W + self.b, masks], batch, [self.U, scale]
+        )
 
     def _drop_weights(self, x: Any, p: Variable, train: Any, rng: Variable) -> Drawn:
         steps, batch, _ = tuple(x.shape)

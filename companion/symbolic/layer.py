@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.builders import OpFromGraph
+from pytensor.gradient import grad_undefined
 from pytensor.graph.basic import Constant, Variable
 from pytensor.ifelse import ifelse
+from pytensor.tensor.basic import get_scalar_constant_value
+from pytensor.tensor.random.type import RandomGeneratorType
 
 from companion.checks import check_axes
 from companion.symbolic.checks import (
@@ -16,6 +20,8 @@ from companion.symbolic.checks import (
     check_p,
 )
 from companion.symbolic.graph import Drawn, if_training, select
+
+CHOICE = "dropout_layer"  # what `ifelse` calls its own, and its gradients after it
 
 
 def bernoulli_mask(shape: Sequence[Any], p: Any, rng: Variable) -> Drawn:
@@ -75,17 +81,55 @@ def draw_mask(shape: Sequence[Any], p: Variable, rng: Variable) -> Drawn:
     if isinstance(p, Constant):
         if p.data == 0:
             return rng, pt.ones(shape, dtype=bool)
-        next_rng, uniform = _uniform(shape, rng)
+        next_rng, uniform = draw_uniform(shape, rng)
         return next_rng, uniform >= p
-    # Where p turns out to be 0 the draw is of no numbers, on Numba and on C alike.
-    size = pt.prod(pt.stack(shape)) if shape else pt.constant(1)
-    drawn = pt.switch(p > 0, size, 0)
-    next_rng, uniform = _uniform((drawn,), rng)
-    mask = pt.concatenate([uniform >= p, pt.ones(size - drawn, dtype=bool)])
-    return next_rng, mask.reshape(shape)
+    draw = DrawMask(shape)
+    next_rng, mask = draw(rng, p, *draw.unknown(shape))
+    return next_rng, mask
 
 
-def _uniform(shape: Sequence[Any], rng: Variable) -> Drawn:
+class DrawMask(OpFromGraph):  # type: ignore[misc]
+    """The draw of a mask as one piece of the graph, for `companion.symbolic.jax` to replace.
+
+    Everywhere else the graph inside takes its place before anything is compiled.
+
+    Parameters
+    ----------
+    shape : sequence of int or symbolic integer scalar
+        Shape of the mask. Those sizes that are not known yet become inputs.
+    """
+
+    def __init__(self, shape: Sequence[Any]) -> None:
+        self._sizes = [
+            get_scalar_constant_value(n, raise_not_constant=False) for n in shape
+        ]
+        rng, p = RandomGeneratorType()(), pt.dscalar()
+        sizes = [n.type() for n in self.unknown(shape)]
+        shape = self.complete(sizes)
+        # Where p turns out to be 0 the draw is of no numbers, on Numba and on C alike.
+        size = pt.prod(pt.stack(shape)) if shape else pt.constant(1)
+        drawn = pt.switch(p > 0, size, 0)
+        next_rng, uniform = draw_uniform((drawn,), rng)
+        mask = pt.concatenate([uniform >= p, pt.ones(size - drawn, dtype=bool)])
+        outputs = [next_rng, mask.reshape(shape)]
+        super().__init__([rng, p, *sizes], outputs, inline=True, name="DrawMask")
+
+    def unknown(self, shape: Sequence[Any]) -> list[Variable]:
+        """Return the sizes that are inputs."""
+        sizes = zip(shape, self._sizes, strict=True)
+        return [n for n, known in sizes if isinstance(known, Variable)]
+
+    def complete(self, unknown: Sequence[Variable]) -> list[Any]:
+        """Return the shape for these inputs."""
+        rest = iter(unknown)
+        return [next(rest) if isinstance(n, Variable) else int(n) for n in self._sizes]
+
+    def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:
+        return [grad_undefined(self, i, x) for i, x in enumerate(inputs)]
+
+
+def draw_uniform(shape: Sequence[Any], rng: Variable) -> Drawn:
+    """Draw numbers from [0, 1), in doubles."""
     # In float32 a draw could round up to 1, and a unit with p = 1 would be kept.
     return pt.random.uniform(size=shape, dtype="float64", rng=rng, return_next_rng=True)
 
@@ -235,6 +279,9 @@ def dropout_layer(
     computes both branches and cannot pass a generator through either. Here testing sets p to 0
     for the draw, and a draw with p = 0 is of no numbers, on Numba and on C alike.
 
+    PyTensor's mode "JAX" works too. From the same seed JAX draws other masks, and a bad `p` of a
+    call raises its ``JaxRuntimeError``, which quotes the ValueError.
+
     Examples
     --------
     >>> import pytensor
@@ -253,4 +300,4 @@ def dropout_layer(
     next_rng, dropped = _drop(x, p_drawn, check_generator(rng), shared_axes)
     if isinstance(train, bool):
         return next_rng, dropped if train else dont_dropit(x, p)
-    return next_rng, ifelse(train, dropped, dont_dropit(x, p))
+    return next_rng, ifelse(train, dropped, dont_dropit(x, p), name=CHOICE)
