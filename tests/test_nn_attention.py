@@ -413,6 +413,22 @@ def test_copies_share_a_generator_and_say_so():
         MultiheadAttention(16, 4, 0.5, generator=0)
 
 
+def test_a_symbolic_trace_keeps_it_whole():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, _ = layer_and_torch_s(0.5)
+
+        def forward(self, x):
+            return self.layer(x, x, value=x, need_weights=False)[0]
+
+    net, x = Net(), torch.randn(3, 5, 16)
+    traced = torch.fx.symbolic_trace(net)
+    equal(traced(x), net(x))
+    assert not torch.equal(traced(x), traced.eval()(x))
+    equal(traced(x), net.eval()(x))
+
+
 def test_compiled_it_drops_by_the_same_mask():
     layer, _ = layer_and_torch_s(0.5, batch_first=True)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)

@@ -208,3 +208,22 @@ def test_double_precision_and_functional_call(kind):
     y, _ = torch.func.functional_call(layer, others, (x,))
     expected, _ = torch.func.functional_call(theirs, others, (x,))
     equal(y, expected)
+
+
+@kinds
+def test_a_symbolic_trace_keeps_it_whole(kind):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = kind(4, 6, 2, dropout=0.5, key=KEY)
+
+        def forward(self, x, hx):
+            return self.layer(x, hx)[0]
+
+    net, x = Net(), torch.randn(3, 5, 4)
+    traced = torch.fx.symbolic_trace(net)
+    hx = states(net.layer, 5)
+    dropped = traced(x, hx)
+    equal(dropped, net(x, hx), **exactly)
+    equal(traced.eval()(x, hx), net.eval()(x, hx), **exactly)
+    assert not torch.equal(traced(x, hx), dropped)

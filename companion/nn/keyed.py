@@ -6,6 +6,7 @@ from typing import Any, Self
 from companion.nn import functional
 
 import torch  # isort: skip
+from torch import fx  # isort: skip
 
 __all__ = ["Keyed"]
 
@@ -31,6 +32,18 @@ class Keyed(torch.nn.Module):
         if key is not None:
             functional.signed_key(key, generator)
         self.generator, self.key = generator, key
+
+    def _as_leaf(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what `torch.fx` writes for a layer of torch.nn, if that is what calls it.
+
+        It traces through other layers, and eval() would not turn off a dropout that is traced.
+        """
+        for arg in (*args, *kwargs.values()):
+            tracer: Any = arg.tracer if isinstance(arg, fx.Proxy) else None
+            if tracer is not None and tracer.root is not self:
+                path = tracer.path_of_module(self)
+                return tracer.create_proxy("call_module", path, args, kwargs)
+        return None
 
     def _said_source(self) -> str:
         said = ""

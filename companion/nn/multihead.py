@@ -76,11 +76,14 @@ class MultiheadAttention(Keyed, torch.nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        given = (
+            query, key, value, key_padding_mask, need_weights, attn_mask,
+            average_attn_weights, is_causal,
+        )  # fmt: skip
+        if (leaf := self._as_leaf(*given)) is not None:
+            return leaf
         if not self.training or self.dropout == 0 or query.is_nested:
-            return super().forward(
-                query, key, value, key_padding_mask, need_weights, attn_mask,
-                average_attn_weights, is_causal,
-            )  # fmt: skip
+            return super().forward(*given)
         if is_causal and attn_mask is None:
             raise RuntimeError("is_causal=True says that attn_mask is causal; got None")
         q, k, v = self._projected(query, key, value)

@@ -35,6 +35,8 @@ class _Stacked(Keyed, torch.nn.RNNBase):
         return super().extra_repr() + self._said_source()
 
     def forward(self, input: Any, hx: Any = None) -> Any:
+        if (leaf := self._as_leaf(input, hx)) is not None:
+            return leaf
         if not self.training or self.dropout == 0 or self.num_layers == 1:
             return super().forward(input, hx)
         self._update_flat_weights()
