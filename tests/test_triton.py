@@ -165,6 +165,14 @@ def test_a_piece_is_a_piece_of_the_whole(dtype):
     assert same(drop(x[777:2000], 6, 20_000, True, 2**40 + 777), whole[777:2000])
 
 
+@on_device
+@pytest.mark.parametrize("key", [0, -9, 2**63 - 1, -(2**63)])
+def test_a_key_may_be_an_int(key):
+    x = torch.ones(1000, device=DEVICE)
+    y = triton_kernel.drop(x, key, 32768, False)
+    assert (y != 0).cpu().equal(kept(1000, key, 32768))
+
+
 @compiled
 @on_device
 @pytest.mark.parametrize("dtype", HALF + SINGLE)

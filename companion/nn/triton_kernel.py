@@ -126,7 +126,11 @@ def _half_words(  # type: ignore[no-untyped-def]
 
 
 def drop(
-    x: torch.Tensor, key: torch.Tensor, threshold: int, at_random: bool, start: int = 0
+    x: torch.Tensor,
+    key: int | torch.Tensor,
+    threshold: int,
+    at_random: bool,
+    start: int = 0,
 ) -> torch.Tensor:
     """Return the units of `x` that `key` keeps, times the scale, and 0 for the others.
 
@@ -134,8 +138,8 @@ def drop(
     ----------
     x : contiguous tensor of float16, bfloat16, float32 or float64
         On a GPU; on a CPU in Triton's interpreter.
-    key : tensor of int64, no axes
-        On the device of `x`.
+    key : int or tensor of int64, no axes
+        A tensor is on the device of `x`; an int is signed, and written there without waiting.
     threshold : int
         From `companion.counter.threshold_of`.
     at_random : bool
@@ -149,6 +153,8 @@ def drop(
         Shape and dtype of `x`.
     """
     y = torch.empty_like(x)
+    if not isinstance(key, torch.Tensor):
+        key = torch.full((), key, dtype=torch.int64, device=x.device)
     grid, place = _programs(x.numel(), start)
     scale = counter.scale_of(threshold)
     streams = counter.MASK_STREAM, counter.ROUNDING_STREAM
