@@ -129,7 +129,9 @@ def print_mlps(p: float = 0.1) -> None:
         eager = {name: mlp(make) for name, make in dropouts(p).items()}
         print_networks(f"784-1024-1024-10, batch {batch}, p = {p}, eager", eager, x)
         torch._dynamo.reset()
-        compiled = {name: torch.compile(net) for name, net in eager.items()}
+        compiled: dict[str, nn.Module] = {}
+        for name, network in eager.items():
+            compiled[name] = torch.compile(network)  # type: ignore[assignment]
         print_networks(
             f"784-1024-1024-10, batch {batch}, p = {p}, compiled", compiled, x
         )

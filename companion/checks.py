@@ -42,6 +42,8 @@ def check_probability(p: float, name: str = "p") -> float:
         ...
     ValueError: p is a drop probability in [0, 1]; got 1.5
     """
+    if type(p) is float and 0 <= p <= 1:
+        return p
     if not isinstance(p, (float, Real)) or isinstance(p, (bool, np.bool_)):
         raise TypeError(f"{name} must be a real number; got {p!r}")
     if not 0 <= p <= 1:  # NaN fails this too

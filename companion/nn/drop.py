@@ -119,11 +119,13 @@ def drawn_key(generator: torch.Generator | None, device: torch.device) -> Key:
     if device != CPU:
         return new_key(generator, device)
     try:
-        word = _local.word
+        word, bits = _local.word
     except AttributeError:
         with torch.inference_mode(False):
-            word = _local.word = torch.empty((), dtype=torch.int64, device=CPU)
-    return word.random_(LOWEST, None, generator=generator).item()
+            word = torch.empty(1, dtype=torch.int64, device=CPU)
+        _local.word = word, bits = word, word.numpy()
+    word.random_(LOWEST, None, generator=generator)
+    return bits.item()
 
 
 def new_key(generator: torch.Generator | None, device: torch.device) -> Tensor:

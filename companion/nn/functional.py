@@ -12,6 +12,9 @@ except ImportError as error:
         "companion.nn needs PyTorch: pip install 'dropout-companion[torch]'"
     ) from error
 
+from torch._C import _are_functorch_transforms_active  # isort: skip
+from torch.compiler import is_compiling  # isort: skip
+
 from companion.nn import drop, kinds, operator
 
 __all__ = ["dropout"]
@@ -123,8 +126,9 @@ def dropout(
         key = signed_key(key, generator)
     if not training:
         return x
-    _check_kind(x)
-    if p == 0 or x.numel() == 0:
+    if x.dtype not in FLOATING or x.layout is not torch.strided:
+        _check_kind(x)
+    if p == 0 or not (torch._C._get_tracing_state() or x.numel()):
         return x
     if x.is_nested or x.is_complex():
         y = _drop_parts(x, p, axes, generator, key)
@@ -187,8 +191,7 @@ def _drop(
     inplace: bool,
 ) -> torch.Tensor:
     """Drop by the mask of this key, or of one that is drawn, in the way that suits `x`."""
-    transformed = torch._C._are_functorch_transforms_active
-    if torch.compiler.is_compiling() and not transformed():
+    if is_compiling() and not _are_functorch_transforms_active():
         return _drop_in_graph(x, threshold, axes, generator, key, inplace)
     if generator is not None:
         _check_repeatable()
@@ -197,7 +200,7 @@ def _drop(
             drop.drawn_key(generator, x.device) if key is None else drop.key_for(x, key)
         )
         return drop.fast(x, key, threshold, _mask_shape(x, axes) if axes else None)
-    if transformed():
+    if _are_functorch_transforms_active():
         if key is None:
             key = drop.transformed_key(generator, x.device)
         return drop.plain(x, key, threshold, _mask_shape(x, axes))
