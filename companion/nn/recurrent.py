@@ -37,7 +37,7 @@ class _Stacked(Keyed, torch.nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         if (leaf := self._as_leaf(input, hx)) is not None:
             return leaf
-        if not self.training or self.dropout == 0 or self.num_layers == 1:
+        if not self.training or self.dropout == 0:
             return super().forward(input, hx)
         self._update_flat_weights()
         if isinstance(input, PackedSequence):
