@@ -349,4 +349,8 @@ RIGHT = {
     "torch": torch.dropout,
     "torch's right": torch_mutant(""),
 }
-SHAPES: dict[str, tuple[int, ...]] = {}  # of those that need more axes than two
+SHAPES: dict[str, tuple[int, ...]] = {  # of those that need more axes than two
+    "companion.nn.Dropout1d": (64, 64, 2),
+    "companion.nn.Dropout2d": (64, 64, 2, 2),
+    "companion.nn.Dropout3d": (64, 64, 2, 2, 2),
+}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from dropouts import SMALL, checked, kept, right, right_p, verdict
 
+import companion.nn
 from companion import inverted, symbolic
 from companion.audit import Adapter, audit
 from companion.audit.adapters import KINDS, adapt
@@ -233,3 +234,11 @@ def test_an_adapter_of_ones_own():
     assert audit(Halves(), shape=(16, 32)).passed
     wrong = audit(Halves(), p=0.4, shape=(16, 32))
     assert wrong.failures[0].name == "drop rate"
+
+
+def test_a_layer_is_audited_with_a_copy_of_its_generator():
+    generator = torch.Generator()
+    before = generator.get_state()
+    layer = companion.nn.Dropout(0.5, generator=generator)
+    assert audit(layer, shape=SMALL).passed
+    assert torch.equal(generator.get_state(), before)

@@ -129,6 +129,7 @@ def _copy(model: nn.Module) -> tuple[nn.Module, Names]:
     names = tree.name_modules(copied)
     if not names.keys().isdisjoint(tree.name_modules(model)):  # its own __deepcopy__
         raise RuntimeError("the copy shares modules with the model")
+    tree.part_from_original(names)
     return copied, names
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from torch import nn
+from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -43,6 +43,16 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         elif isinstance(value, dict):
             items = ((f"[{i!r}]", item) for i, item in value.items())
         yield from ((key + i, item) for i, item in items if isinstance(item, nn.Module))
+
+
+def part_from_original(names: Names) -> None:
+    """Give a copy generators of its own: layers of companion.nn share theirs with their copies."""
+    own: dict[Generator, Generator] = {}
+    for module in names:
+        for key, value in vars(module).items():
+            if isinstance(value, Generator):
+                own.setdefault(value, value.clone_state())
+                vars(module)[key] = own[value]
 
 
 def rate(module: nn.Module) -> float:

@@ -82,8 +82,11 @@ class TorchModule(_Torch):
     takes = "a layer of PyTorch"
 
     def __init__(self, module: Any, made_by: type | None = None) -> None:
+        from companion.audit import tree
+
         super().__init__(module)
         self.module = copy.deepcopy(module)
+        tree.part_from_original(tree.name_modules(self.module))
         self.p: float | None = None
         named = (a for a in RATES if isinstance(getattr(module, a, None), Real))
         self.attribute = next(named, None)
