@@ -130,7 +130,7 @@ def dropout(
         _check_kind(x)
     if p == 0 or not (torch._C._get_tracing_state() or x.numel()):
         return x
-    if x.is_nested or x.is_complex():
+    if x.is_nested or (x.is_complex() and not kinds.is_distributed(x)):
         y = _drop_parts(x, p, axes, generator, key)
     elif p == 1:
         y = torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)

@@ -71,14 +71,20 @@ def drop_shard(
         drawn = torch.as_tensor(drawn_key(generator, local.device), device=local.device)
         key = distribute_tensor(drawn, mesh, [Replicate()] * mesh.ndim).to_local()
     _, offsets = compute_local_shape_and_global_offset(x.shape, mesh, x.placements)
+    whole = x.shape
+    if x.is_complex():  # PyTorch's own view_as_real gives up the placements
+        local, whole = torch.view_as_real(local.resolve_conj()), (*whole, 2)
+        offsets, axes = (*offsets, 0), (*axes, x.dim())
 
     def words(n: int, key: Key, stream: int, shard: torch.Tensor) -> torch.Tensor:
         shared = axes if stream == counter.MASK_STREAM else ()
-        positions = _positions(x.shape, shard.shape, offsets, shared, shard.device)
+        positions = _positions(whole, shard.shape, offsets, shared, shard.device)
         return half_words_at(positions, key, stream).reshape(-1)
 
     shape = [1 if axis in axes else n for axis, n in enumerate(local.shape)]
     y = plain(local, key_for(local, key), threshold, shape, words=words)
+    if x.is_complex():
+        y = torch.view_as_complex(y)
     return DTensor.from_local(
         y, mesh, x.placements, run_check=False, shape=x.shape, stride=x.stride()
     )
