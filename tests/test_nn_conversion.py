@@ -49,6 +49,7 @@ def test_a_layer_changes_its_class_and_nothing_else(layer, training):
     layer.register_forward_hook(lambda *_: hooked.append(1))
     assert convert(layer) is layer
     assert type(layer) is getattr(ours, name)
+    assert "p" not in vars(layer)  # a property has taken its place
     assert layer.training is training
     assert getattr(layer, "inplace", False) is (name == "Dropout")
     assert repr(layer) == said
@@ -212,6 +213,13 @@ def test_a_function_counts_once_a_module_and_where_it_acts():
     ]
 
 
+def test_a_function_is_the_innermost_module_s_that_runs():
+    inner = Functional(lambda x, t: x)
+    outer = Functional(lambda x, t: F.dropout(outer.inner(x), 0.1, t))
+    outer.inner = inner
+    assert [d.path for d in unconverted(nn.Sequential(outer), Q)] == ["0"]
+
+
 def test_the_companion_s_own_is_not_reported():
     model = nn.Sequential(
         nn.Dropout(), nn.TransformerEncoderLayer(4, 2, 8), nn.LSTM(4, 4, 2, dropout=0.5)
@@ -220,6 +228,17 @@ def test_the_companion_s_own_is_not_reported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(model, Q)
+
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        assert not torch.is_grad_enabled()
+        self.calls = self.calls + 1
+        return x
 
 
 def test_the_run_leaves_no_trace():
@@ -234,6 +253,7 @@ def test_the_run_leaves_no_trace():
         nn.Linear(4, 4),
     )
     model[1].register_buffer("none", None)
+    model.append(Counts())
     x = torch.randn(6, 4)
     before = copy.deepcopy(
         (model.state_dict(), x, torch.get_rng_state(), own.get_state())
@@ -243,7 +263,7 @@ def test_the_run_leaves_no_trace():
     after = model.state_dict(), x, torch.get_rng_state(), own.get_state()
     torch.testing.assert_close(after, before, rtol=0, atol=0)
     assert all(a is b for a, b in zip(model.buffers(), buffers, strict=True))
-    assert [m.training for m in model] == [True, True, False, True, True]
+    assert [m.training for m in model] == [True, True, False, True, True, True]
     assert all(w.grad is None for w in model.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
@@ -276,4 +296,7 @@ def test_a_compiled_model():
     convert(model, x)
     drop.key = 5
     torch.testing.assert_close(model(x), ours.functional.dropout(x, 0.5, True, key=5))
+    function = Functional(lambda x, t: F.dropout(x, 0.1, t))
+    compiled = torch.compile(nn.Sequential(function), backend="aot_eager")
+    assert [d.path for d in unconverted(compiled, x)] == ["_orig_mod.0"]
     torch._dynamo.reset()

@@ -193,7 +193,7 @@ def _called(
     args, kwargs = _arguments(example)
     watch = _Watch(names)
     try:
-        with _undisturbed(model), torch.compiler.set_stance("force_eager"), watch:
+        with _undisturbed(model), watch:
             model.train()(*args, **kwargs)
     finally:
         for hook in watch.hooks:
