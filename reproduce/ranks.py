@@ -1,9 +1,9 @@
 """Which units two processes drop that train one network together: printed as JSON.
 
 A notebook runs this file, because a new process cannot run what stands in a cell. Both processes
-draw a mask from one seed, from the seed that a checkpoint of rank 0 would give them all, and in
-the three ways that tell them apart. Printed is the share of units that have the same fate on both:
-1 for one mask, and ``p**2 + (1 - p)**2`` for two that have nothing to do with each other.
+draw a mask from one seed, from the state that rank 0 would save for them all, and in the three
+ways that tell them apart. Printed is the share of units that have the same fate on both: 1 for one
+mask, and ``p**2 + (1 - p)**2`` for two that have nothing to do with each other.
 """
 
 import json
@@ -69,7 +69,7 @@ def kept(rank: int) -> dict[str, npt.NDArray[np.bool_]]:
     outputs["a seed for each"] = layer(x)
     distributed.broadcast(state, src=0)
     torch.set_rng_state(state)
-    outputs["rank 0's checkpoint for all"] = layer(x)
+    outputs["rank 0's saved state for all"] = layer(x)
     own = torch.Generator().manual_seed(SEED + rank)
     outputs["a generator for each"] = Dropout(P, generator=own)(x)
     outputs["a key for each"] = Dropout(P, key=fold_in(SEED, rank))(x)

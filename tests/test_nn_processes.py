@@ -185,7 +185,7 @@ def test_one_seed_is_one_mask_on_every_rank_and_each_cure_parts_them(
     monkeypatch.setattr(ranks, "on_every_rank", {ranks.kept: kept}.get)
     ranks.main()
     share = json.loads(capsys.readouterr().out)
-    assert share.pop("one seed") == share.pop("rank 0's checkpoint for all") == 1
+    assert share.pop("one seed") == share.pop("rank 0's saved state for all") == 1
     assert share.keys() == CURES.keys()
     for same in share.values():  # of 2**16 units with p = 0.5
         assert abs(same - 0.5) <= 5 * math.sqrt(0.25 / 2**16)
