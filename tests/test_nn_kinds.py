@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from layers import MAKERS, seen, units
 from torch import nn
+from torch.distributed import _functional_collectives
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import (
     DTensor,
@@ -383,16 +384,35 @@ def test_parts_of_a_sum_are_dropped_by_one_mask(world):
 
 
 def test_processes_agree_without_a_key_by_asking_the_first(world, monkeypatch):
-    told = []
+    asked = []
 
-    def scatter(tensor, mesh, placements):
-        told.append(int(tensor))
-        return distribute_tensor(torch.tensor(3), mesh, placements)
+    def broadcast(tensor, source, group):
+        asked.append((source, group[1]))
+        return torch.tensor(3)
 
-    monkeypatch.setattr("torch.distributed.tensor.distribute_tensor", scatter)
-    x, where = shard_of(torch.ones(7, 5), world(1, 2), [Shard(0)])
+    monkeypatch.setattr(_functional_collectives, "broadcast", broadcast)
+    x, where = shard_of(torch.ones(7, 5), world(3, 4, 2, 2), [Shard(0), Shard(1)])
     assert torch.equal(dropout(x, 0.5, True).to_local() != 0, mask((7, 5))[where])
-    assert len(told) == 1
+    assert asked == [(0, 0), (0, 1)]
+    dropout(x, 0.5, True, key=3)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("placement", [Shard(0), Shard(1)], ids=str)
+def test_a_compiled_program_drops_a_distributed_tensor(placement, world):
+    whole = numbers(7, 50)
+    program = torch.compile(Dropout(), backend="aot_eager", fullgraph=True)
+    for rank, size in ((0, 1), (1, 3)):
+        x, where = shard_of(whole, world(rank, size), [placement])
+        x.requires_grad_()
+        torch.manual_seed(0)
+        y = program(x)
+        y.backward(x.detach())
+        expected = seen(Dropout(), whole)[0][where]
+        for found in (y.detach(), x.grad):
+            assert found.placements == (placement,)
+            assert torch.equal(found.to_local(), expected)
+        torch._dynamo.reset()
 
 
 def test_masks_are_equal_in_every_layout_and_dtype():

@@ -204,8 +204,6 @@ def _drop(
         if key is None:
             key = drop.transformed_key(generator, x.device)
         return drop.plain(x, key, threshold, _mask_shape(x, axes))
-    if kinds.is_distributed(x):
-        return kinds.drop_shard(x, threshold, axes, generator, key)
     return _drop_in_graph(x, threshold, axes, generator, key, inplace)
 
 
@@ -224,6 +222,7 @@ def _drop_in_graph(
     traced = torch._C._get_tracing_state()
     if (traced or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export():
         return _drop_in_onnx(x, threshold / 2**16, axes, key)
+    drawn = key is None
     if generator is not None:
         key = _key_outside(generator, x.device)
     elif key is None and traced:
@@ -233,6 +232,8 @@ def _drop_in_graph(
         key = operator.fresh_key(x.device)
     elif not isinstance(key, torch.Tensor):
         key = torch.full((), key, dtype=torch.int64, device=x.device)
+    if kinds.is_distributed(x):
+        return kinds.drop_shard(x, threshold, axes, key, drawn)
     if inplace:  # the operator keeps what it is given for its backward pass
         x = x.clone()
     return operator.drop(x, key, threshold, axes or None)

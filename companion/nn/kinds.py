@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from companion import counter
-from companion.nn.drop import Key, drawn_key, key_for, philox, plain
+from companion.nn.drop import Key, philox, plain
 
 import torch  # isort: skip
 
@@ -56,20 +56,22 @@ def drop_shard(
     x: Any,
     threshold: int,
     axes: tuple[int, ...],
-    generator: torch.Generator | None,
-    key: Key | None,
+    key: torch.Tensor,
+    drawn: bool,
 ) -> torch.Tensor:
     """Drop this process's shard by its part of the mask of the whole.
 
-    A key that is not given is drawn by the first process of the mesh and told to the others.
+    A key that was drawn is that of the first process of the mesh, which tells it to the others.
     """
-    from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+    from torch.distributed._functional_collectives import broadcast, wait_tensor
+    from torch.distributed.tensor import DTensor
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
     local, mesh = x.to_local(), x.device_mesh
-    if key is None:
-        drawn = torch.as_tensor(drawn_key(generator, local.device), device=local.device)
-        key = distribute_tensor(drawn, mesh, [Replicate()] * mesh.ndim).to_local()
+    for dim in range(mesh.ndim if drawn else 0):
+        key = wait_tensor(broadcast(key, 0, (mesh, dim)))
+    if isinstance(key, DTensor):
+        key = key.to_local()
     _, offsets = compute_local_shape_and_global_offset(x.shape, mesh, x.placements)
     whole = x.shape
     if x.is_complex():  # PyTorch's own view_as_real gives up the placements
@@ -82,7 +84,7 @@ def drop_shard(
         return half_words_at(positions, key, stream).reshape(-1)
 
     shape = [1 if axis in axes else n for axis, n in enumerate(local.shape)]
-    y = plain(local, key_for(local, key), threshold, shape, words=words)
+    y = plain(local, key.to(local.device), threshold, shape, words=words)
     if x.is_complex():
         y = torch.view_as_complex(y)
     return DTensor.from_local(
