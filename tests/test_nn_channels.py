@@ -30,12 +30,25 @@ def test_it_takes_the_place_of_pytorchs(axes, layer):
 @pytest.mark.parametrize("p", [0.2, 0.5])
 def test_whole_channels_are_dropped_with_or_without_a_batch(axes, layer, p):
     x = torch.ones(20, 30, *[3] * axes)
-    for y in (layer(p, key=5)(x), layer(p, key=5)(x.flatten(0, 1)).view_as(x)):
+    results = [layer(p, key=5)(x)]
+    if layer is not nn.Dropout2d:  # which reads three axes as PyTorch's does
+        results.append(layer(p, key=5)(x.flatten(0, 1)).view_as(x))
+    for y in results:
         mask = counter.bernoulli_mask((20, 30), p, key=5)
         scale = counter.scale_of(counter.threshold_of(p))
         for place in y.flatten(2).unbind(-1):
             expected = torch.from_numpy(mask).float() * scale
             torch.testing.assert_close(place, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:dropout2d")
+def test_three_axes_of_2d_are_a_batch_of_sequences_as_in_pytorch():
+    x = torch.ones(50, 40, 7)
+    for layer in (nn.Dropout2d(0.5, key=5), torch.nn.Dropout2d(0.5)):
+        shares = (layer(x) == 0).double().mean(-1)
+        assert set(shares.unique().tolist()) == {0, 1}
+    mask = counter.bernoulli_mask((50, 40), 0.5, key=5)
+    assert np.array_equal((nn.Dropout2d(0.5, key=5)(x) != 0).all(-1).numpy(), mask)
 
 
 @each
@@ -62,7 +75,7 @@ def test_the_share_of_dropped_channels(axes, layer):
 def test_another_number_of_dimensions_is_refused(axes, layer, off):
     dimensions = axes + 1 + off
     x = torch.ones([2] * dimensions)
-    words = f"{axes + 2} or {axes + 1} in all; got {dimensions}"
+    words = f"needs {axes + 1} or {axes + 2} dimensions, .* a channel; got {dimensions}"
     for training in (True, False):
         with pytest.raises(ValueError, match=words):
             layer().train(training)(x)

@@ -248,8 +248,9 @@ def test_a_tensor_of_any_kind_has_the_mask_of_the_key(make):
 
     for kind in (parameter, subclass, expanded, far_apart, imaginary, torch._neg_view):
         x = kind(plain)
-        assert torch.equal((layer(x) != 0).as_subclass(torch.Tensor), kept)
-        assert type(layer(x)) is (type(x) if kind is subclass else torch.Tensor)
+        y = layer(x)
+        assert type(y) is (type(x) if kind is subclass else torch.Tensor)
+        assert torch.equal(y.as_subclass(torch.Tensor), torch.where(kept, 2 * x, 0))
     with torch.inference_mode():
         assert torch.equal(layer(plain) != 0, kept)
         inside = torch.ones_like(plain)
@@ -281,6 +282,7 @@ def test_defaults_of_device_and_dtype_are_not_asked(monkeypatch):
         lambda: dropout(x.half(), 0.5, True, key=3).float(),
         lambda: torch.vmap(lambda x: dropout(x, 0.5, True, key=3))(x[None])[0],
         lambda: dropout(x + 0j, 0.5, True, key=3).real,
+        lambda: dropout(torch.stack([x, x]), 0.5, True, shared_axes=0, key=3)[1],
     ]
     for call in calls:
         with torch.device("meta"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from companion.checks import check_probability
 from companion.counter import scale_of, threshold_of
-from companion.nn import drop, functional
+from companion.nn import dispatch, drop
 
 import torch  # isort: skip
 from torch.autograd import forward_ad
@@ -155,7 +155,7 @@ def attend(
     weights = None
     if need_weights or p == 1 or not _in_plain_memory(query, key, value, bias):
         weights = _weights(query, key, bias, scale)
-        weights = functional.dropout(
+        weights = dispatch.dropout(
             weights, p, True, generator=generator, key=dropout_key
         )
         output = weights @ value
@@ -212,9 +212,9 @@ def _mask_key(
     x: torch.Tensor, generator: torch.Generator | None, key: drop.Key | None
 ) -> drop.Key:
     if key is not None:
-        return drop.key_for(x, functional.signed_key(key, generator))
+        return drop.key_for(x, dispatch.signed_key(key, generator))
     if generator is not None:
-        functional._check_repeatable()
+        dispatch.check_repeatable()
     return drop.drawn_key(generator, x.device)
 
 
@@ -301,7 +301,7 @@ def _slopes(
     """Return the gradient of `_Attention` with derivatives of its own."""
     with torch.enable_grad():
         weights = _weights(query, key, bias, scale)
-        output = functional.dropout(weights, p, True, key=dropout_key) @ value
+        output = dispatch.dropout(weights, p, True, key=dropout_key) @ value
     inputs = [x for x in (query, key, value) if x.requires_grad]
     again = torch.is_grad_enabled()
     slopes = iter(torch.autograd.grad(output, inputs, grad, create_graph=again))

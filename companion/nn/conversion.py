@@ -78,9 +78,6 @@ def convert(model: nn.Module, example: Any = None) -> nn.Module:
     and `inplace` stay, optimizers go on, a layer used in two places stays one, and a
     `state_dict` fits before and after. What is converted already is left as it is.
 
-    The companion's `Dropout2d` takes an input of three axes for an image without a batch, where
-    PyTorch's warns and takes it for a batch of sequences: such a layer should be a `Dropout1d`.
-
     See Also
     --------
     unconverted : the list behind the warning.

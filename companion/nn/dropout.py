@@ -46,11 +46,14 @@ class _Layer(Keyed, torch.nn.modules.dropout._DropoutNd):
             input,
             self.p,
             self.training,
-            shared_axes=self.shared_axes,
+            shared_axes=self._axes(input),
             inplace=self.inplace,
             generator=self.generator,
             key=self.key,
         )
+
+    def _axes(self, input: torch.Tensor) -> tuple[int, ...]:
+        return self.shared_axes
 
     def extra_repr(self) -> str:
         said = super().extra_repr()
@@ -143,14 +146,18 @@ class Dropout(_Layer, torch.nn.Dropout):
 class _Channels(_Layer):
     """Drop whole channels, each the last so many axes of an input with or without a batch."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def _axes(self, input: torch.Tensor) -> tuple[int, ...]:
         axes = len(self.shared_axes)
-        if not isinstance(input, fx.Proxy) and input.dim() not in (axes + 1, axes + 2):
+        if isinstance(
+            input, fx.Proxy
+        ):  # the layer alone is traced: take it as it is named
+            return self.shared_axes
+        if input.dim() not in (axes + 1, axes + 2):
             raise ValueError(
-                f"{type(self).__name__} needs channels of {axes} dimensions, with or without a "
-                f"batch: {axes + 2} or {axes + 1} in all; got {input.dim()}"
+                f"{type(self).__name__} needs {axes + 1} or {axes + 2} dimensions, the last "
+                f"{axes} of them a channel; got {input.dim()}"
             )
-        return super().forward(input)
+        return self.shared_axes
 
 
 class Dropout1d(_Channels, torch.nn.Dropout1d):
@@ -174,10 +181,10 @@ class Dropout1d(_Channels, torch.nn.Dropout1d):
 
 
 class Dropout2d(_Channels, torch.nn.Dropout2d):
-    """Drop whole channels of images, of shape (batch, channels, height, width) or without batch.
+    """Drop whole channels of images, of shape (batch, channels, height, width).
 
-    `Dropout` with ``shared_axes=(-2, -1)``, in the place of `torch.nn.Dropout2d`, which takes an
-    input of three dimensions for a batch of sequences, and this one for an image.
+    `Dropout` with ``shared_axes=(-2, -1)``, in the place of `torch.nn.Dropout2d`. As there, an
+    input of three dimensions is a batch of sequences, (batch, channels, length), and no image.
 
     References
     ----------
@@ -191,6 +198,10 @@ class Dropout2d(_Channels, torch.nn.Dropout2d):
     """
 
     shared_axes = (-2, -1)
+
+    def _axes(self, input: torch.Tensor) -> tuple[int, ...]:
+        axes = super()._axes(input)
+        return axes if isinstance(input, fx.Proxy) or input.dim() == 4 else axes[1:]
 
 
 class Dropout3d(_Channels, torch.nn.Dropout3d):

@@ -3,7 +3,7 @@
 import copy
 from typing import Any, Self
 
-from companion.nn import functional
+from companion.nn import dispatch
 
 import torch  # isort: skip
 from torch import fx  # isort: skip
@@ -30,7 +30,7 @@ class Keyed(torch.nn.Module):
                 f"generator must be a torch.Generator or None; got {generator!r}"
             )
         if key is not None:
-            functional.signed_key(key, generator)
+            dispatch.signed_key(key, generator)
         self.generator, self.key = generator, key
 
     def _as_leaf(self, *args: Any, **kwargs: Any) -> Any:

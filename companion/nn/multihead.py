@@ -31,7 +31,7 @@ class MultiheadAttention(Keyed, torch.nn.MultiheadAttention):
 
     See Also
     --------
-    scaled_dot_product_attention : the function behind it.
+    companion.nn.functional.scaled_dot_product_attention : the function behind it.
 
     Notes
     -----
