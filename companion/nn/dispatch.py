@@ -6,8 +6,10 @@ from typing import Any
 from companion.checks import check_axes, check_key, check_probability
 
 import torch  # isort: skip
-from torch._C import _are_functorch_transforms_active  # isort: skip
+from torch import Tensor  # isort: skip
+from torch._C import _are_functorch_transforms_active, _get_tracing_state  # isort: skip
 from torch.compiler import is_compiling  # isort: skip
+from torch.overrides import has_torch_function_unary  # isort: skip
 
 from companion.nn import drop, kinds, operator
 
@@ -18,15 +20,15 @@ COMPLEX = (torch.complex64, torch.complex128)
 
 
 def dropout(
-    x: torch.Tensor,
+    x: Tensor,
     p: float,
     training: bool,
     *,
     shared_axes: int | Sequence[int] = (),
     inplace: bool = False,
     generator: torch.Generator | None = None,
-    key: int | torch.Tensor | None = None,
-) -> torch.Tensor:
+    key: int | Tensor | None = None,
+) -> Tensor:
     """Drop each unit with probability `p` and scale the others by ``1 / (1 - p)``.
 
     What `torch.nn.functional.dropout` does, several times faster on a CPU, and with `training`
@@ -106,14 +108,14 @@ def dropout(
            [ True,  True, False,  True,  True]])
     """
     # Subclasses of a tensor, and the stand-ins torch.fx traces with, have their own say.
-    if torch.overrides.has_torch_function_unary(x):
+    if has_torch_function_unary(x):
         options: dict[str, Any] = {"shared_axes": shared_axes, "inplace": inplace}
         options |= {"generator": generator, "key": key}
         return torch.overrides.handle_torch_function(
             dropout, (x,), x, p, training, **options
         )
     p = check_probability(p)
-    if not isinstance(x, torch.Tensor):
+    if not isinstance(x, Tensor):
         raise TypeError(f"dropout needs a torch.Tensor; got {type(x).__name__}")
     axes = () if shared_axes == () else check_axes(shared_axes, x.dim())
     if key is not None:
@@ -122,7 +124,7 @@ def dropout(
         return x
     if x.dtype not in FLOATING or x.layout is not torch.strided:
         _check_kind(x)
-    if p == 0 or not (torch._C._get_tracing_state() or x.numel()):
+    if p == 0 or not (_get_tracing_state() or x.numel()):
         return x
     if x.is_nested or (x.is_complex() and not kinds.is_distributed(x)):
         y = _drop_parts(x, p, axes, generator, key)
@@ -134,15 +136,15 @@ def dropout(
 
 
 def _drop_parts(
-    x: torch.Tensor,
+    x: Tensor,
     p: float,
     axes: tuple[int, ...],
     generator: torch.Generator | None,
     key: drop.Key | None,
-) -> torch.Tensor:
+) -> Tensor:
     """Drop the values of a nested tensor, or both parts of each complex unit."""
 
-    def dropped(x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    def dropped(x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return dropout(x, p, True, shared_axes=axes, generator=generator, key=key)
 
     if x.is_nested:
@@ -151,11 +153,11 @@ def _drop_parts(
     return torch.view_as_complex(dropped(pairs, (*axes, x.dim())))
 
 
-def signed_key(key: Any, generator: torch.Generator | None) -> int | torch.Tensor:
+def signed_key(key: Any, generator: torch.Generator | None) -> int | Tensor:
     """Return a key as PyTorch holds 64 bits: a negative int is one of the upper half."""
     if generator is not None:
         raise ValueError(f"a mask has a generator or a key; got {generator} and {key}")
-    if isinstance(key, torch.Tensor):
+    if isinstance(key, Tensor):
         if key.dtype != torch.int64 or key.dim():
             raise TypeError(f"a tensor as key must be 0-d and int64; got {key!r}")
         return key
@@ -163,7 +165,7 @@ def signed_key(key: Any, generator: torch.Generator | None) -> int | torch.Tenso
     return key if key < 2**63 else key - 2**64
 
 
-def _check_kind(x: torch.Tensor) -> None:
+def _check_kind(x: Tensor) -> None:
     if x.layout not in (torch.strided, torch.jagged):
         raise TypeError(
             f"dropout needs a dense tensor; got one of layout {x.layout}: take x.to_dense(), or "
@@ -177,13 +179,13 @@ def _check_kind(x: torch.Tensor) -> None:
 
 
 def _drop(
-    x: torch.Tensor,
+    x: Tensor,
     threshold: int,
     axes: tuple[int, ...],
     generator: torch.Generator | None,
     key: drop.Key | None,
     inplace: bool,
-) -> torch.Tensor:
+) -> Tensor:
     """Drop by the mask of this key, or of one that is drawn, in the way that suits `x`."""
     if is_compiling() and not _are_functorch_transforms_active():
         return _drop_in_graph(x, threshold, axes, generator, key, inplace)
@@ -193,7 +195,8 @@ def _drop(
         key = (
             drop.drawn_key(generator, x.device) if key is None else drop.key_for(x, key)
         )
-        return drop.fast(x, key, threshold, _mask_shape(x, axes) if axes else None)
+        shape = _mask_shape(x, axes) if axes else None
+        return drop.fast(x, (key, threshold, shape, True))
     if _are_functorch_transforms_active():
         if key is None:
             key = drop.transformed_key(generator, x.device)
@@ -201,19 +204,19 @@ def _drop(
     return _drop_in_graph(x, threshold, axes, generator, key, inplace)
 
 
-def _mask_shape(x: torch.Tensor, axes: tuple[int, ...]) -> list[int]:
+def _mask_shape(x: Tensor, axes: tuple[int, ...]) -> list[int]:
     return [1 if axis in axes else size for axis, size in enumerate(x.shape)]
 
 
 def _drop_in_graph(
-    x: torch.Tensor,
+    x: Tensor,
     threshold: int,
     axes: tuple[int, ...],
     generator: torch.Generator | None,
     key: drop.Key | None,
     inplace: bool,
-) -> torch.Tensor:
-    traced = torch._C._get_tracing_state()
+) -> Tensor:
+    traced = _get_tracing_state()
     if (traced or torch.compiler.is_exporting()) and torch.onnx.is_in_onnx_export():
         return _drop_in_onnx(x, threshold / 2**16, axes, key)
     drawn = key is None
@@ -224,7 +227,7 @@ def _drop_in_graph(
         key = drop.transformed_key(None, x.device)
     elif key is None:
         key = operator.fresh_key(x.device)
-    elif not isinstance(key, torch.Tensor):
+    elif not isinstance(key, Tensor):
         key = torch.full((), key, dtype=torch.int64, device=x.device)
     if kinds.is_distributed(x):
         return kinds.drop_shard(x, threshold, axes, key, drawn)
@@ -234,8 +237,8 @@ def _drop_in_graph(
 
 
 def _drop_in_onnx(
-    x: torch.Tensor, p: float, axes: tuple[int, ...], key: drop.Key | None
-) -> torch.Tensor:
+    x: Tensor, p: float, axes: tuple[int, ...], key: drop.Key | None
+) -> Tensor:
     """Leave the mask to ONNX, whose Dropout knows no shared axes."""
     if key is not None:
         raise RuntimeError(
@@ -248,7 +251,7 @@ def _drop_in_onnx(
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]  # without importing the compiler
-def _key_outside(generator: torch.Generator, device: torch.device) -> torch.Tensor:
+def _key_outside(generator: torch.Generator, device: torch.device) -> Tensor:
     check_repeatable()
     return drop.new_key(generator, device)
 
@@ -266,7 +269,7 @@ def check_repeatable() -> None:
     if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
         where = "the recomputation of a checkpoint, inside a backward pass"
     elif (
-        torch._C._get_tracing_state()
+        _get_tracing_state()
         or torch.compiler.is_exporting()
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)
     ):

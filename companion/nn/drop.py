@@ -11,7 +11,7 @@ from companion import counter
 from companion.nn import pages
 
 import torch  # isort: skip
-from torch import Tensor  # isort: skip
+from torch import Tensor, is_grad_enabled  # isort: skip
 from torch._C import (  # isort: skip
     _are_functorch_transforms_active,
     _get_tracing_state,
@@ -214,6 +214,9 @@ def _words(n: int, key: Key, stream: int, x: Tensor) -> Tensor:
     return bits.int() & 0xFFFF
 
 
+How = tuple[Key, int, Sequence[int] | None, bool]  # what `apply` takes beside x
+
+
 class _Drop(torch.autograd.Function):
     """`apply` with its derivative, which is `apply` again: it is linear in x.
 
@@ -221,41 +224,33 @@ class _Drop(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, how: tuple) -> Tensor:
-        ctx.how = how[:3]
+    def forward(ctx: Any, x: Tensor, how: How) -> Tensor:
+        ctx.how = (*how[:3], False)
         return apply(x, *how)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _derivative(grad, *ctx.how), None
+        return _derivative(grad, ctx.how), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        return _derivative(tangent, *ctx.how)
+        return _derivative(tangent, ctx.how)
 
 
-def _derivative(
-    grad: Tensor, key: Key, threshold: int, shape: Sequence[int] | None
-) -> Tensor:
-    if not in_memory(grad):
-        return plain(grad, key, threshold, shape or grad.shape, at_random=False)
-    return fast(grad, key, threshold, shape, at_random=False)
+def _derivative(grad: Tensor, how: How) -> Tensor:
+    if in_memory(grad):
+        return fast(grad, how)
+    key, threshold, shape, _ = how
+    return plain(grad, key, threshold, shape or grad.shape, at_random=False)
 
 
 # The rest of `torch.autograd.Function.apply` is for `torch.func`, which is not active here.
 _differentiable = super(torch.autograd.Function, _Drop).apply
 
 
-def fast(
-    x: Tensor,
-    key: Key,
-    threshold: int,
-    shape: Sequence[int] | None,
-    at_random: bool = True,
-) -> Tensor:
+def fast(x: Tensor, how: How) -> Tensor:
     """Return `apply` of `x`, with a derivative if one is wanted."""
-    how = (key, threshold, shape, at_random)
-    if (x.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+    if (x.requires_grad and is_grad_enabled()) or forward_ad._current_level >= 0:
         return _differentiable(x, how)  # type: ignore[no-untyped-call]
     return apply(x, *how)
 

@@ -44,7 +44,7 @@ class _Layer(Keyed, torch.nn.modules.dropout._DropoutNd):
             return input.tracer.create_proxy("call_module", path, (input,), {})
         return functional.dropout(
             input,
-            self.p,
+            self._p,
             self.training,
             shared_axes=self._axes(input),
             inplace=self.inplace,
