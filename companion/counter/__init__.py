@@ -218,7 +218,8 @@ def fold_in(key: int, *numbers: int) -> int:
     -------
     int
         A key, from 0 to 2**64 - 1. Keys that differ, or numbers that differ, give one that is
-        as good as drawn anew.
+        as good as drawn anew. A function that is compiled takes it as a 0-d tensor of int64,
+        made outside.
 
     Examples
     --------
