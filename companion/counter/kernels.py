@@ -94,7 +94,6 @@ def _prefetch(context, address):  # type: ignore[no-untyped-def]
 def _compiled(unit: Any, dtype: Any, rounds_at_random: bool) -> Kernel:
     """Make a kernel of what becomes of a unit, given its 16 bits and 16 more for its rounding."""
     lines = TILE * dtype.bitwidth // 8 // LINE
-    noisy = CHUNK if rounds_at_random else 1
 
     @intrinsic
     def pointer(context, address):  # type: ignore[no-untyped-def]
@@ -109,7 +108,8 @@ def _compiled(unit: Any, dtype: Any, rounds_at_random: bool) -> Kernel:
     def kernel(x_at, y_at, n, start, signed_key, threshold, scale):  # type: ignore[no-untyped-def]
         x, y = numba.carray(pointer(x_at), n), numba.carray(pointer(y_at), n)
         key, least, end = u64(signed_key), u32(threshold), start + n
-        bits, noise = np.empty(CHUNK, np.uint16), np.empty(noisy, np.uint16)
+        bits = np.empty(CHUNK, np.uint16)
+        noise = np.empty(CHUNK, np.uint16) if rounds_at_random else bits
         for base in range(start // TILE * TILE, end, CHUNK):
             ahead = (base + CHUNK - start) * (lines * LINE // TILE)
             for first in range(0, min(CHUNK, end - base), TILE):
@@ -127,7 +127,7 @@ def _compiled(unit: Any, dtype: Any, rounds_at_random: bool) -> Kernel:
                 y[low - start : high - start],
             )
             drawn = bits[low - base : high - base]
-            shifts = noise[low - base : high - base] if rounds_at_random else noise
+            shifts = noise[low - base : high - base]
             for i in range(high - low):
                 shift = u32(shifts[i]) if rounds_at_random else u32(0)
                 target[i] = unit(source[i], u32(drawn[i]), shift, least, scale)

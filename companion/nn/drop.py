@@ -124,7 +124,10 @@ def drawn_key(generator: torch.Generator | None, device: torch.device) -> Key:
         with torch.inference_mode(False):
             word = torch.empty(1, dtype=torch.int64, device=CPU)
         _local.word = word, bits = word, word.numpy()
-    word.random_(LOWEST, None, generator=generator)
+    if generator is None:
+        word.random_(LOWEST, None)
+    else:
+        word.random_(LOWEST, None, generator=generator)
     return bits.item()
 
 
