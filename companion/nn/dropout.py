@@ -38,7 +38,7 @@ class _Layer(Keyed, torch.nn.modules.dropout._DropoutNd):
         self._p = check_probability(p)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if type(input) is fx.Proxy and input.tracer.root is not self:
+        if isinstance(input, fx.Proxy) and input.tracer.root is not self:
             # A leaf, as torch.nn's own are: eval() turns it off.
             path = input.tracer.path_of_module(self)
             return input.tracer.create_proxy("call_module", path, (input,), {})
