@@ -6,6 +6,7 @@ Statistical bounds are 5 standard errors, with fixed seeds.
 import copy
 import io
 import pickle
+import shutil
 import threading
 
 import golden
@@ -33,6 +34,7 @@ LAYERS = {
     }.items()
     if (layer := getattr(companion.nn, name))
 }
+BACKENDS = ["aot_eager", *(["inductor"] if shutil.which("g++") else [])]
 each_layer = pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
 
 
@@ -95,7 +97,7 @@ def test_every_dtype_and_its_gradient_have_the_golden_masks(dtype):
         assert np.array_equal((x.grad != 0).numpy(), case.mask), case.name
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_compiled_code_gives_the_golden_masks(backend):
     torch._dynamo.reset()
