@@ -7,7 +7,6 @@ This file is the definition, in NumPy; what makes it fast elsewhere gives the sa
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +141,6 @@ def threshold_of(p: float) -> int:
     return int(check_probability(p) * 2**16)
 
 
-@cache
 def scale_of(threshold: int) -> float:
     """Return the inverse of the keep probability that a threshold means; 0 if none is kept.
 

@@ -152,6 +152,8 @@ def key_for(x: Tensor, key: Key) -> Key:
 
 # One pass over memory
 
+_scale_of = cache(counter.scale_of)
+
 
 @cache
 def _kernels() -> ModuleType | None:
@@ -197,8 +199,7 @@ def apply(
         y, n = torch.empty_like(x), x.numel()
         if n > MANY:
             pages.populate(y.data_ptr(), y.nbytes)
-        scale = counter.scale_of(threshold)
-        kernel(x.data_ptr(), y.data_ptr(), n, 0, key, threshold, scale)
+        kernel(x.data_ptr(), y.data_ptr(), n, 0, key, threshold, _scale_of(threshold))
         return y
     if shape is None and x.is_cuda and (triton := _triton()):
         return triton.drop(x, key, threshold, at_random)
