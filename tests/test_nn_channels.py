@@ -1,13 +1,11 @@
 """Dropout1d, 2d and 3d drop whole channels; and without Numba the same is dropped."""
 
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_nn import python
 
 import companion
 from companion import counter, nn
@@ -96,16 +94,6 @@ def test_p_1_draws_nothing():
 
 
 # What is loaded, and what is there without it
-
-
-def python(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=Path(companion.__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_numba_and_triton_wait_until_they_are_used():

@@ -33,10 +33,25 @@ RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 
 
 class Unconverted(NamedTuple):
-    """A dropout of PyTorch's that is left in a model."""
+    """A dropout of PyTorch's that is left in a model.
 
-    path: str  # dotted, of the submodule; empty for the model itself
-    what: str  # the layer's class or the function's name
+    Parameters
+    ----------
+    path : str
+        Of the submodule, with dots; empty for the model itself.
+    what : str
+        The class of the layer, or the name of the function.
+    why : str
+        What kept it from being converted.
+
+    Examples
+    --------
+    >>> print(Unconverted("head.1", "torch.nn.AlphaDropout", "no layer of the companion's"))
+    head.1: torch.nn.AlphaDropout (no layer of the companion's)
+    """
+
+    path: str
+    what: str
     why: str
 
     def __str__(self) -> str:
