@@ -171,9 +171,8 @@ def _is_compiled(layer: nn.Module) -> bool:
 
 
 def _drops(layer: nn.Module) -> bool:
-    return (
-        getattr(layer, "dropout", None) != 0
-    )  # what attention and recurrent layers have
+    """Whether its rate is not 0, for attention and recurrent layers, which call it `dropout`."""
+    return getattr(layer, "dropout", None) != 0
 
 
 def _why(layer: nn.Module) -> str:

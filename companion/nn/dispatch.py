@@ -87,8 +87,8 @@ def dropout(
     down at random [2]_, so that its mean is exact; the gradient is rounded to nearest, and so is
     a number that only this leaves finite.
 
-    Numba compiles the pass over a CPU's memory when a dtype is first used, in about half a
-    second; without Numba everything works, slower, with the same bits.
+    Numba compiles the pass over a CPU's memory when a dtype is first used, in half a second to
+    a second; without Numba everything works, slower, with the same bits.
 
     References
     ----------

@@ -118,7 +118,7 @@ class LSTM(_Stacked, torch.nn.LSTM):
 
     It takes the same arguments, has the same parameters and gives, where nothing is dropped, the
     same results. The output of every layer but the last is dropped, each time step by a mask of
-    its own; `companion.nn.LockedDropout` around single layers keeps one for all of them.
+    its own. One mask for all of them takes single layers, with ``Dropout(shared_axes=0)`` between.
 
     Parameters
     ----------
