@@ -1,6 +1,6 @@
 """Drop, scale and round in one pass over memory, with the bits of `companion.counter`, in Numba.
 
-Each kernel is compiled when it is first asked for, in half a second to a second, and not kept on disk.
+Each kernel is compiled when it is first asked for, in half a second to a second, not kept on disk.
 """
 
 from collections.abc import Callable
