@@ -15,7 +15,9 @@ CHECKS = Checks()
 
 
 @CHECKS.add(
-    "backward", "The gradient passes the mask and the scale of the forward pass."
+    "backward",
+    "The gradient passes the mask and the scale of the forward pass.",
+    "DR109",
 )
 def backward(s: Subject) -> Result:
     if not s.adapter.has_backward:
@@ -53,6 +55,7 @@ def _slope(s: Subject, y: Array) -> Array:
 @CHECKS.add(
     "double backward",
     "The gradient can be differentiated again, as gradient penalties need.",
+    "DR110",
 )
 def double_backward(s: Subject) -> Result:
     asked = type(s.adapter).second_gradient is not Adapter.second_gradient
@@ -83,7 +86,7 @@ def _relative(measured: Array, expected: Array) -> float:
     return float(np.linalg.norm(measured - expected) / (norm or 1.0))
 
 
-@CHECKS.add("p = 0", "The identity, exactly, and no random number is drawn.")
+@CHECKS.add("p = 0", "The identity, exactly, and no random number is drawn.", "DR111")
 def p_zero(s: Subject) -> Result:
     _needs_p(s)
     s.restart()
@@ -99,7 +102,7 @@ def p_zero(s: Subject) -> Result:
     return Result("pass", "x, and draws nothing", "x, and draws nothing")
 
 
-@CHECKS.add("p = 1", "Zeros, and a finite gradient.")
+@CHECKS.add("p = 1", "Zeros, and a finite gradient.", "DR201", edge=True)
 def p_one(s: Subject) -> Result:
     _needs_p(s)
     why = "A sweep over p that ends at 1 fills the network with NaN."
@@ -115,7 +118,9 @@ def p_one(s: Subject) -> Result:
     return Result("pass", "zeros", "zeros")
 
 
-@CHECKS.add("bad p refused", "A p outside [0, 1], or NaN, raises an error.")
+@CHECKS.add(
+    "bad p refused", "A p outside [0, 1], or NaN, raises an error.", "DR202", edge=True
+)
 def bad_p(s: Subject) -> Result:
     _needs_p(s)
     taken = [str(p) for p in (-0.1, 1.5, float("nan")) if _takes(s, p)]
@@ -142,6 +147,8 @@ def _needs_p(s: Subject) -> None:
 @CHECKS.add(
     "dtype and layout",
     "Both are kept, and an array that is not contiguous is read right.",
+    "DR203",
+    edge=True,
 )
 def dtype_and_layout(s: Subject) -> Result:
     for dtype in s.adapter.dtypes:
@@ -167,7 +174,7 @@ def dtype_and_layout(s: Subject) -> Result:
     return Result("pass", "kept", "kept")
 
 
-@CHECKS.add("input untouched", "The caller's array holds what it held before.")
+@CHECKS.add("input untouched", "The caller's array holds what it held before.", "DR112")
 def input_untouched(s: Subject) -> Result:
     for training in s.modes:
         x = s.input()
@@ -179,7 +186,7 @@ def input_untouched(s: Subject) -> Result:
     return Result("pass", "untouched", "untouched")
 
 
-@CHECKS.add("NaN and inf dropped", "A dropped unit is 0, whatever it held.")
+@CHECKS.add("NaN and inf dropped", "A dropped unit is 0, whatever it held.", "DR114")
 def nan_and_inf(s: Subject) -> Result:
     units = s.distinct(s.main())[0].size
     calls = ceil(log(s.level) / (units * log1p(-s.p)))  # so many that some are dropped
@@ -195,7 +202,9 @@ def nan_and_inf(s: Subject) -> Result:
     return Result("pass", "0", "0")
 
 
-@CHECKS.add("seedable", "One seed, one mask; another seed, another.")
+@CHECKS.add(
+    "seedable", "One seed, one mask; another seed, another.", "DR204", edge=True
+)
 def seedable(s: Subject) -> Result:
     alike = log(s.p**2 + (1 - s.p) ** 2) * s.distinct(s.main())[0].size
     calls = ceil(log(s.level) / alike)  # so many that two seeds do not agree by chance
@@ -214,7 +223,12 @@ def seedable(s: Subject) -> Result:
     return Result("pass", "repeatable", "repeatable")
 
 
-@CHECKS.add("global state left alone", "Nobody else's random numbers change.")
+@CHECKS.add(
+    "global state left alone",
+    "Nobody else's random numbers change.",
+    "DR205",
+    edge=True,
+)
 def global_state(s: Subject) -> Result:
     x, before = s.input(), global_states()
     s.restart()
@@ -232,6 +246,8 @@ def global_state(s: Subject) -> Result:
 @CHECKS.add(
     "empty and 0-d input",
     "An empty batch comes back empty, a single number as a number.",
+    "DR206",
+    edge=True,
 )
 def small_inputs(s: Subject) -> Result:
     empty = (0, *s.shape[1:])

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 CHECKS = Checks()
 
 
-@CHECKS.add("trains", "A small network is fitted, and predicts finite numbers.")
+@CHECKS.add(
+    "trains", "A small network is fitted, and predicts finite numbers.", "DR401"
+)
 def trains(s: "Subject") -> Result:
     if not np.isfinite(s.predicted(s.fitted())).all():
         raise ValueError("predictions are not finite")
@@ -29,6 +31,7 @@ def trains(s: "Subject") -> Result:
 @CHECKS.add(
     "backward",
     "The gradient equals central differences of the model's own loss in training.",
+    "DR402",
 )
 def gradient(s: "Subject") -> Result:
     errors = {
@@ -45,7 +48,7 @@ def gradient(s: "Subject") -> Result:
     return Result("fail", f"relative error {said}", "1e-06", why)
 
 
-@CHECKS.add("drop rate", "A hidden unit is dropped with probability p.")
+@CHECKS.add("drop rate", "A hidden unit is dropped with probability p.", "DR403")
 def drop_rate(s: "Subject") -> Result:
     masks = s.masks().kept
     n, kept = masks.size, int(masks.sum())
@@ -60,6 +63,7 @@ def drop_rate(s: "Subject") -> Result:
 @CHECKS.add(
     "survivors' scale",
     "Kept units are multiplied by 1/(1-p), as nothing is scaled at the end.",
+    "DR404",
 )
 def scale(s: "Subject") -> Result:
     scales = s.masks().scales
@@ -72,7 +76,9 @@ def scale(s: "Subject") -> Result:
     return Result("pass", f"{found:.4g}", f"{wanted:.4g}")
 
 
-@CHECKS.add("samples independent", "Every sample of a batch has a mask of its own.")
+@CHECKS.add(
+    "samples independent", "Every sample of a batch has a mask of its own.", "DR405"
+)
 def samples_independent(s: "Subject") -> Result:
     batch = 4
     dropped = ~s.masks(batch).kept
@@ -90,6 +96,7 @@ def samples_independent(s: "Subject") -> Result:
 @CHECKS.add(
     "fresh mask every call",
     "The next step draws again, and so does the next partial_fit.",
+    "DR406",
 )
 def fresh_mask(s: "Subject") -> Result:
     masks = s.masks().kept
@@ -104,7 +111,9 @@ def fresh_mask(s: "Subject") -> Result:
     return Result("pass", measured, "0")
 
 
-@CHECKS.add("inference", "Predictions are those of the whole network, every time.")
+@CHECKS.add(
+    "inference", "Predictions are those of the whole network, every time.", "DR407"
+)
 def inference(s: "Subject") -> Result:
     model, bound = s.fitted(max_iter=3), "the whole network"
     found = s.before_output(s.predicted(model))
@@ -116,6 +125,7 @@ def inference(s: "Subject") -> Result:
 @CHECKS.add(
     "p = 0",
     "scikit-learn's own model to the last bit, or an error that says it cannot be.",
+    "DR408",
 )
 def p_zero(s: "Subject") -> Result:
     try:
@@ -131,7 +141,12 @@ def p_zero(s: "Subject") -> Result:
     return Result("pass", "the same", "the same")
 
 
-@CHECKS.add("p = 1", "Finite numbers, or an error that says that it cannot be.")
+@CHECKS.add(
+    "p = 1",
+    "Finite numbers, or an error that says that it cannot be.",
+    "DR409",
+    edge=True,
+)
 def p_one(s: "Subject") -> Result:
     try:
         model = s.fitted(**{s.name: 1.0})
@@ -143,7 +158,9 @@ def p_one(s: "Subject") -> Result:
     return Result("pass", "finite", "finite")
 
 
-@CHECKS.add("bad p refused", "A p outside [0, 1], or NaN, raises an error.")
+@CHECKS.add(
+    "bad p refused", "A p outside [0, 1], or NaN, raises an error.", "DR410", edge=True
+)
 def bad_p(s: "Subject") -> Result:
     taken = []
     for p in (-0.1, 1.5, float("nan")):
@@ -158,7 +175,12 @@ def bad_p(s: "Subject") -> Result:
     return Result("pass", "an error", "an error")
 
 
-@CHECKS.add("dtype and layout", "float32 stays float32, as in scikit-learn's model.")
+@CHECKS.add(
+    "dtype and layout",
+    "float32 stays float32, as in scikit-learn's model.",
+    "DR411",
+    edge=True,
+)
 def dtype_kept(s: "Subject") -> Result:
     X, y = s.few()
     y = y if s.classifies else y.astype(np.float32)
@@ -169,7 +191,12 @@ def dtype_kept(s: "Subject") -> Result:
     return Result("pass", "float32", "float32")
 
 
-@CHECKS.add("seedable", "One random_state, one model; another one, another model.")
+@CHECKS.add(
+    "seedable",
+    "One random_state, one model; another one, another model.",
+    "DR412",
+    edge=True,
+)
 def seedable(s: "Subject") -> Result:
     first, again, other = (s.fitted(random_state=n).coefs_[1] for n in (1, 1, 2))
     if not np.array_equal(first, again):
@@ -181,7 +208,12 @@ def seedable(s: "Subject") -> Result:
     return Result("pass", "repeatable", "repeatable")
 
 
-@CHECKS.add("global state left alone", "Nobody else's random numbers change.")
+@CHECKS.add(
+    "global state left alone",
+    "Nobody else's random numbers change.",
+    "DR413",
+    edge=True,
+)
 def global_state(s: "Subject") -> Result:
     before = global_states()
     s.fitted()

@@ -11,13 +11,14 @@ class Misuse(NamedTuple):
     name: str
     meaning: str
     advice: str  # {} stands for what a finding says
+    code: str
 
 
 class Misuses(list[Misuse]):
     """Misuses in the order in which they are reported."""
 
     def add(self, name: str, meaning: str, advice: str) -> Misuse:
-        self.append(Misuse(name, meaning, advice))
+        self.append(Misuse(name, meaning, advice, f"DR{301 + len(self)}"))
         return self[-1]
 
 
@@ -29,8 +30,10 @@ class Finding(NamedTuple):
     said: str
 
     def check(self) -> Check:
-        name, meaning, advice = self.misuse
-        return Check(name, meaning, "fail", self.path, "", advice.format(self.said))
+        name, meaning, advice, code = self.misuse
+        return Check(
+            name, meaning, "fail", self.path, "", advice.format(self.said), code
+        )
 
 
 class Findings(list[Finding]):

@@ -96,9 +96,10 @@ def audit_model(model: nn.Module, example_input: Any = None) -> AuditReport:
 
 
 def _not_found(misuse: m.Misuse, reason: str) -> Check:
+    title = misuse.name, misuse.meaning
     if reason:
-        return Check(misuse.name, misuse.meaning, "not applicable", reason)
-    return Check(misuse.name, misuse.meaning, "pass", "none found")
+        return Check(*title, "not applicable", reason, code=misuse.code)
+    return Check(*title, "pass", "none found", code=misuse.code)
 
 
 def _run(model: nn.Module, example: Any, findings: m.Findings) -> tuple[Missing, Check]:

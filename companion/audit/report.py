@@ -26,6 +26,10 @@ class Check:
         The figure, and what it had to be.
     consequence : str
         What it means in plain words; empty if there is nothing to say.
+    code : str
+        Its short name, which stays the same from version to version.
+    edge : bool
+        True for a matter of the edges, such as p = 1 or a narrower dtype, and not of the core.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Check:
     measured: str = ""
     bound: str = ""
     consequence: str = ""
+    code: str = ""
+    edge: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,21 +51,34 @@ class AuditReport:
     subject : str
         What was audited.
     checks : tuple of Check
-        In the order they were made.
+        In the order they were made; none if it could not run.
+    obstacle : str
+        Why the audit could not run, and the ways out; empty if it ran.
     """
 
     subject: str
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
+    obstacle: str = ""
 
     @property
-    def passed(self) -> bool:
-        """True if no check failed."""
-        return not self.failures
+    def passed(self) -> bool | None:
+        """True if no check failed; None if the audit could not run."""
+        return None if self.obstacle else not self.failures
 
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.verdict == "fail")
+
+    @property
+    def core(self) -> tuple[Check, ...]:
+        """The checks that failed and are no matter of the edges."""
+        return tuple(check for check in self.failures if not check.edge)
+
+    @property
+    def edges(self) -> tuple[Check, ...]:
+        """The checks that failed and are a matter of the edges alone."""
+        return tuple(check for check in self.failures if check.edge)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for JSON."""

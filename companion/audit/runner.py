@@ -30,6 +30,8 @@ class NamedCheck(NamedTuple):
     name: str
     meaning: str
     function: Callable[[Any], Result]
+    code: str = ""
+    edge: bool = False
 
 
 class Checks(list[NamedCheck]):
@@ -38,18 +40,20 @@ class Checks(list[NamedCheck]):
     Examples
     --------
     >>> CHECKS = Checks()
-    >>> @CHECKS.add("positive", "The number is greater than 0.")
+    >>> @CHECKS.add("positive", "The number is greater than 0.", "DR999")
     ... def positive(number):
     ...     return Result("pass" if number > 0 else "fail", str(number), "> 0")
     >>> [check.verdict for check in run_checks(CHECKS, -1.0)]
     ['fail']
     """
 
-    def add(self, name: str, meaning: str) -> Callable[[Function], Function]:
+    def add(
+        self, name: str, meaning: str, code: str, *, edge: bool = False
+    ) -> Callable[[Function], Function]:
         """Return a decorator that registers a function of the subject as the next check."""
 
         def register(function: Function) -> Function:
-            self.append(NamedCheck(name, meaning, function))
+            self.append(NamedCheck(name, meaning, function, code, edge))
             return function
 
         return register
@@ -76,25 +80,28 @@ def run_checks(checks: Sequence[NamedCheck], subject: Any) -> tuple[Check, ...]:
 
     with undisturbed():
         threading.Thread(target=work, daemon=True).start()
-        for name, meaning, _ in checks:
+        for check in checks:
             if not progress.acquire(timeout=TIME_LIMIT):
                 late = f"no answer within {TIME_LIMIT:g} s"
                 why = "The checks after this one were not made."
-                return (*done, Check(name, meaning, "fail", late, "", why))
+                return (*done, _check(check, Result("fail", late, "", why)))
     return tuple(done)
 
 
+def _check(check: NamedCheck, result: Result) -> Check:
+    return Check(check.name, check.meaning, *result, check.code, check.edge)
+
+
 def _made(check: NamedCheck, subject: Any, usable: bool) -> Check:
-    title = check.name, check.meaning
     if not usable:
-        return Check(*title, "not applicable", "the first check says why")
+        return _check(check, Result("not applicable", "the first check says why"))
     try:
-        return Check(*title, **check.function(subject)._asdict())
+        return _check(check, check.function(subject))
     except NotApplicableError as reason:
-        return Check(*title, "not applicable", str(reason))
+        return _check(check, Result("not applicable", str(reason)))
     except BaseException as error:
         why = "An error where a result is expected."
-        return Check(*title, "fail", said(error), "", why)
+        return _check(check, Result("fail", said(error), "", why))
 
 
 def said(error: BaseException) -> str:

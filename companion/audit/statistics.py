@@ -27,6 +27,7 @@ CHECKS = Checks()
 @CHECKS.add(
     "what is dropped",
     "Units are dropped, each on its own, or whole channels on purpose.",
+    "DR101",
 )
 def what_is_dropped(s: Subject) -> Result:
     s.restart()
@@ -61,7 +62,9 @@ def _weights_dropped(s: Subject) -> Result:
 
 
 @CHECKS.add(
-    "drop rate", "A unit is dropped with probability p, and every unit with the same."
+    "drop rate",
+    "A unit is dropped with probability p, and every unit with the same.",
+    "DR102",
 )
 def drop_rate(s: Subject) -> Result:
     for p, dtype in s.settings():
@@ -109,6 +112,7 @@ def _most_uneven_unit(s: Subject) -> tuple[int, float, float]:
 @CHECKS.add(
     "survivors' scale",
     "Kept units are multiplied by 1/(1-p), or by 1 if inference scales.",
+    "DR103",
 )
 def survivors_scale(s: Subject) -> Result:
     for p in s.rates:
@@ -157,6 +161,7 @@ def _wrong_scale(s: Subject, p: float, name: str, wanted: str) -> Result:
 @CHECKS.add(
     "mean kept",
     "The mean over masks is what inference gives, also in half precision.",
+    "DR104",
 )
 def mean_kept(s: Subject) -> Result:
     means = [mean for setting in s.settings() if (mean := _mean(s, *setting))]
@@ -200,6 +205,7 @@ def _mean(s: Subject, p: float, dtype: str) -> _Mean | None:
 @CHECKS.add(
     "inference",
     "The identity, or the scale 1-p that goes with bare masks in training.",
+    "DR105",
 )
 def inference(s: Subject) -> Result:
     if not s.adapter.has_inference:
@@ -218,7 +224,9 @@ def inference(s: Subject) -> Result:
     return Result("pass", "x(1-p)" if scales else "x", bound)
 
 
-@CHECKS.add("units independent", "Whether one unit is kept says nothing about another.")
+@CHECKS.add(
+    "units independent", "Whether one unit is kept says nothing about another.", "DR106"
+)
 def units_independent(s: Subject) -> Result:
     rows = s.rows()
     if rows.shape[1] < 2:
@@ -254,7 +262,9 @@ def _uneven_samples(rows: Array) -> Result:
     return Result("fail", measured, f"{expected:.3g}", why)
 
 
-@CHECKS.add("samples independent", "Every sample of a batch has a mask of its own.")
+@CHECKS.add(
+    "samples independent", "Every sample of a batch has a mask of its own.", "DR107"
+)
 def samples_independent(s: Subject) -> Result:
     if not s.has_batch or s.shape[0] < 2:
         raise NotApplicableError("the input has no batch axis")
@@ -290,7 +300,7 @@ def _limit(s: Subject, n: int, m: int) -> float:
     return float(stats.norm.isf(s.level / (m * (m - 1)))) / sqrt(n)
 
 
-@CHECKS.add("fresh mask every call", "The next call draws again.")
+@CHECKS.add("fresh mask every call", "The next call draws again.", "DR108")
 def fresh_mask(s: Subject) -> Result:
     why = "A mask that comes again and again makes one smaller network, and averages nothing."
     if s.repeats:
