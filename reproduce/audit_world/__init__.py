@@ -1,0 +1,1 @@
+"""What the audit finds in the world: implementations of dropout in public packages."""
