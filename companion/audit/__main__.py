@@ -1,44 +1,135 @@
 """Audit an implementation by its name: python -m companion.audit package.module:name."""
 
 import argparse
-import importlib
-import json
+import ast
+import os
+import signal
 import sys
-from functools import reduce
 from typing import Any
 
-from companion.audit import audit, audit_estimator
+from companion.audit.formats import FORMATS, to_markdown
+from companion.audit.process import Settings, audit_apart
+from companion.audit.report import AuditReport
+
+EPILOG = """
+exit status:
+  0  passed
+  1  a check of the core failed
+  2  could not run: the report says why, and what to do
+  3  only checks of the edges failed: p = 1, a bad p, a dtype, a seed, an empty input
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the report; return 0 if it passed, 1 if it failed, 2 if it could not be made."""
+    """Print or write the report; return the exit status."""
+    given = _parser().parse_args(arguments)
+    report, place = audit_apart(given.name, _settings(given))
+    said = FORMATS[given.format](report, place)
+    if given.output:
+        with open(given.output, "w", encoding="utf-8") as file:
+            file.write(said + "\n")
+        said = str(report)
+    print(said)
+    if given.format == "github" and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(to_markdown(report) + "\n\n")
+    return status(report)
+
+
+def status(report: AuditReport) -> int:
+    """Return the exit status that says how an audit went."""
+    if report.obstacle:
+        return 2
+    return 1 if report.core else 3 if report.edges else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m companion.audit",
-        description="Is this dropout right? Exit status: 0 passed, 1 failed, 2 could not run.",
+        description="Is this dropout right?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", help="what to audit: package.module:name")
-    parser.add_argument(
-        "--p", type=float, default=0.5, help="drop probability (default 0.5)"
+    add = parser.add_argument
+    add("name", help="what to audit: package.module:name")
+    add("--p", type=float, help="drop probability (default 0.5, or the layer's own)")
+    add("--shape", type=_numbers, help="shape of the input: 4,8,6,6")
+    add("--batch-axis", type=int, help="the axis of the samples (default 0)")
+    add("--dtypes", type=_words, help="dtypes of the input: float32,float16")
+    add("--kind", help="what is meant to be dropped: units, channels, steps, ...")
+    add(
+        "--argument",
+        type=_argument,
+        action="append",
+        metavar="NAME=VALUE",
+        help="what the class is made with, or the function called with; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    given = parser.parse_args(arguments)
+    add(
+        "--skip",
+        type=_pair,
+        action="append",
+        metavar="CODE=REASON",
+        help="a check not to make, and why: DR202=documented; may be repeated",
+    )
+    add(
+        "--format", choices=FORMATS, default="text", help="of the report (default text)"
+    )
+    add(
+        "--json",
+        action="store_const",
+        const="json",
+        dest="format",
+        help="--format json",
+    )
+    add("--output", metavar="FILE", help="write the report there, and print it as text")
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value.strip()):
+        raise argparse.ArgumentTypeError(f"must have both sides of =; got {text!r}")
+    return name, value
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    name, value = _pair(text)
     try:
-        candidate = _named(given.name)
-        check = audit_estimator if hasattr(candidate, "get_params") else audit
-        report = check(candidate, p=given.p)
-    except Exception as error:
-        print(f"companion.audit could not run: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report.to_dict(), indent=2) if given.json else report)
-    return 0 if report.passed else 1
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise argparse.ArgumentTypeError(
+            f"the value must be a literal of Python, a string in quotes; got {text!r}"
+        ) from None
 
 
-def _named(name: str) -> Any:
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
-        raise ValueError(f"name must be package.module:name; got {name!r}")
-    return reduce(getattr, path.split("."), importlib.import_module(module))
+def _settings(given: argparse.Namespace) -> Settings:
+    """Return what was given for the audit itself, and leave the rest to it."""
+    settings = {
+        "p": given.p,
+        "shape": given.shape,
+        "batch_axis": given.batch_axis,
+        "dtypes": given.dtypes,
+        "kind": given.kind,
+        "arguments": given.argument and dict(given.argument),
+        "skip": given.skip and dict(given.skip),
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _stop(*_: Any) -> None:
+    sys.exit(143)  # by way of what ends the audit
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):  # signs beyond ASCII, whatever the locale
+        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     sys.exit(main())

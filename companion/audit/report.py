@@ -2,12 +2,15 @@
 
 import html
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "note", "not applicable"]
 _SIGNS = {"pass": "✓", "fail": "✗", "note": "·", "not applicable": "-"}
+_AT_THE_EDGES = "!"
+_INDENT = "    "
 
 
 @dataclass(frozen=True)
@@ -80,60 +83,84 @@ class AuditReport:
         """The checks that failed and are a matter of the edges alone."""
         return tuple(check for check in self.failures if check.edge)
 
+    @property
+    def summary(self) -> str:
+        """The subject, and how many checks passed and failed, on one line."""
+        if self.obstacle:
+            return f"{self.subject}: could not run"
+        verdicts = Counter(check.verdict for check in self.checks)
+        counts = {
+            "failed at the edges": len(self.edges),
+            "noted": verdicts["note"],
+            "not applicable": verdicts["not applicable"],
+        }
+        said = [f"{verdicts['pass']} passed", f"{len(self.core)} failed"]
+        said += [f"{count} {what}" for what, count in counts.items() if count]
+        return f"{self.subject}: {', '.join(said)}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for JSON."""
-        checks = [asdict(check) for check in self.checks]
-        return {"subject": self.subject, "passed": self.passed, "checks": checks}
+        return {
+            "subject": self.subject,
+            "passed": self.passed,
+            "obstacle": self.obstacle,
+            "checks": [asdict(check) for check in self.checks],
+        }
 
     def __str__(self) -> str:
         """Return a table of plain text: one line a check, and what follows from it."""
+        if self.obstacle:
+            return "\n".join([self.summary, textwrap.indent(self.obstacle, _INDENT)])
         width = max((len(check.name) for check in self.checks), default=0)
         lines = [self.summary]
         for check in self.checks:
-            sign, figures = _SIGNS[check.verdict], _figures(check)
-            lines.append(f"{sign} {check.name:<{width}}  {figures}".rstrip())
-            if check.verdict in ("fail", "note") and check.consequence:
-                lines += textwrap.wrap(
-                    check.consequence,
-                    width=88,
-                    initial_indent="    ",
-                    subsequent_indent="    ",
-                )
+            name = f"{check.name:<{width}}"
+            lines.append(f"{sign(check)} {name}  {_figures(check)}".rstrip())
+            lines += textwrap.wrap(
+                follows(check), 88, initial_indent=_INDENT, subsequent_indent=_INDENT
+            )
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        caption = f"<caption>{html.escape(self.summary)}</caption>"
+        if self.obstacle:
+            said = f"<tbody><tr><td><pre>{html.escape(self.obstacle)}</pre></td></tr></tbody>"
+            return f'<table class="audit">{caption}{said}</table>'
         rows = "".join(_row(check) for check in self.checks)
-        head = _cells("th", ["check", "verdict", "measured", "bound", "what follows"])
+        heads = ["check", "verdict", "code", "measured", "bound", "what follows"]
         return (
-            f'<table class="audit"><caption>{html.escape(self.summary)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f'<table class="audit">{caption}<thead><tr>{_cells("th", heads)}</tr></thead>'
+            f"<tbody>{rows}</tbody></table>"
         )
 
-    @property
-    def summary(self) -> str:
-        """The subject, and how many checks passed and failed."""
-        counts = {v: sum(c.verdict == v for c in self.checks) for v in _SIGNS}
-        said = [f"{counts['pass']} passed", f"{counts['fail']} failed"]
-        if counts["note"]:
-            said.append(f"{counts['note']} noted")
-        if counts["not applicable"]:
-            said.append(f"{counts['not applicable']} not applicable")
-        return f"{self.subject}: {', '.join(said)}"
+
+def sign(check: Check) -> str:
+    """Return the character of a verdict; a failure at the edges has one of its own."""
+    at_the_edges = check.verdict == "fail" and check.edge
+    return _AT_THE_EDGES if at_the_edges else _SIGNS[check.verdict]
+
+
+def follows(check: Check) -> str:
+    """Return what a failure or a note means; nothing for other verdicts."""
+    return check.consequence if check.verdict in ("fail", "note") else ""
 
 
 def _figures(check: Check) -> str:
+    figures = check.measured or check.bound
     if check.measured and check.bound:
-        return f"{check.measured} ({check.bound})"
-    return check.measured or check.bound
+        figures += f" ({check.bound})"
+    shown = check.code and check.verdict in ("fail", "note")
+    return f"{figures}  {check.code}" if shown else figures
 
 
 def _row(check: Check) -> str:
     name = f'<th scope="row" title="{html.escape(check.meaning)}">{html.escape(check.name)}</th>'
-    verdict = f"{_SIGNS[check.verdict]} {check.verdict}"
-    follows = check.consequence if check.verdict in ("fail", "note") else ""
-    return f"<tr>{name}{_cells('td', [verdict, check.measured, check.bound, follows])}</tr>"
+    edge = " (edge)" if sign(check) == _AT_THE_EDGES else ""
+    verdict = f"{sign(check)} {check.verdict}{edge}"
+    cells = [verdict, check.code, check.measured, check.bound, follows(check)]
+    return f"<tr>{name}{_cells('td', cells)}</tr>"
 
 
 def _cells(tag: str, texts: Sequence[str]) -> str:
