@@ -15,7 +15,9 @@ checkout::
     PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world          # what is missing
     PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world DropBlock  # these, again
 
-The companion is that of the checkout, through PYTHONPATH.
+The companion is that of the checkout, through PYTHONPATH. PyTorch is its build for CPUs (on Linux
+add ``--extra-index-url https://download.pytorch.org/whl/cpu``); torchvision's wheel asks for CUDA
+beside it, so it is hidden from all cases but its own.
 """
 
 import contextlib
@@ -33,9 +35,9 @@ from typing import Any
 from tqdm import tqdm
 
 from audit_world.cases import Case
-from audit_world.sources import load_file
+from audit_world.sources import hide, load_file
 
-MODULES = ("layers_torch",)
+MODULES = ("layers_torch", "layers_numpy")
 RESULTS = Path(__file__).with_name("results.json")
 LIMIT = 300
 MARK = "RESULT "
@@ -48,6 +50,8 @@ def all_cases() -> list[Case]:
 
 def run(case: Case) -> dict[str, Any]:
     """Measure the truth, run the lines, audit; return what came out."""
+    if not any(file.startswith("torchvision") for file in case.files):
+        hide("torchvision")
     for file in case.files:
         load_file(file, *case.missing)
     found = {"truth": case.truth(), "shown": shown(case.lines)}
