@@ -15,6 +15,8 @@ from filelock import FileLock
 from hypothesis import settings
 from playwright.sync_api import expect
 
+# Not as it is installed, before what is imported is measured: see addopts in pyproject.toml.
+pytest_plugins = ["companion.audit.pytest_plugin"]
 ROOT = Path(__file__).parents[1]
 # The same examples in every run, however slow the machine, and no folder of them.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+from companion.audit import codes
 from companion.audit.formats import FORMATS, to_markdown
 from companion.audit.process import Settings, audit_apart
 from companion.audit.report import AuditReport
@@ -23,17 +24,27 @@ exit status:
 def main(arguments: list[str] | None = None) -> int:
     """Print or write the report; return the exit status."""
     given = _parser().parse_args(arguments)
+    if page := codes.pages().get(given.name):
+        print(page.text())
+        return 0
     report, place = audit_apart(given.name, _settings(given))
     said = FORMATS[given.format](report, place)
-    if given.output:
-        with open(given.output, "w", encoding="utf-8") as file:
-            file.write(said + "\n")
-        said = str(report)
+    try:
+        if given.format == "github" and (file := os.environ.get("GITHUB_STEP_SUMMARY")):
+            _write(file, "a", to_markdown(report) + "\n\n")
+        if given.output:
+            _write(given.output, "w", said + "\n")
+            said = str(report)
+    except OSError as error:
+        print(f"{said}\nthe report could not be written: {error}")
+        return 2
     print(said)
-    if given.format == "github" and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
-        with open(summary, "a", encoding="utf-8") as file:
-            file.write(to_markdown(report) + "\n\n")
     return status(report)
+
+
+def _write(file: str, mode: str, text: str) -> None:
+    with open(file, mode, encoding="utf-8", errors="backslashreplace") as opened:
+        opened.write(text)
 
 
 def status(report: AuditReport) -> int:
@@ -51,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("name", help="what to audit: package.module:name")
+    add(
+        "name",
+        help="what to audit: package.module:name; or a code, to read of it: DR103",
+    )
     add("--p", type=float, help="drop probability (default 0.5, or the layer's own)")
     add("--shape", type=_numbers, help="shape of the input: 4,8,6,6")
     add("--batch-axis", type=int, help="the axis of the samples (default 0)")
@@ -131,5 +145,5 @@ def _stop(*_: Any) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
     for stream in (sys.stdout, sys.stderr):  # signs beyond ASCII, whatever the locale
-        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore
     sys.exit(main())

@@ -197,7 +197,7 @@ def to_github(report: AuditReport, place: Place | None = None) -> str:
             kind = {"note": "notice"}.get(level := _LEVELS[_weight(check)], level)
             said = "\n".join(filter(None, [_figures(check), check.consequence]))
             lines.append(_command(kind, where | {"title": title}, said))
-    return "\n".join([*lines, report.summary])
+    return "\n".join([*lines, " ".join(report.summary.split())])
 
 
 def _command(kind: str, properties: dict[str, str], message: str) -> str:
