@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from dropouts import audit_once
 
 from companion.audit import Check, layer, process
@@ -281,3 +283,72 @@ def test_a_job_that_is_cancelled_leaves_nothing_behind(folder):
     assert running.returncode == 143
     assert "Traceback" not in said
     wait_until_gone(numbers)
+
+
+# The action
+
+ACTION = yaml.safe_load((HERE.parent / "action.yml").read_text())
+AUDIT = ACTION["runs"]["steps"][-1]
+
+
+def act(folder, **given):
+    """Run the step of the action as GitHub does, with what a workflow gives it."""
+    inputs = {name: what.get("default") for name, what in ACTION["inputs"].items()}
+    inputs |= {"python": sys.executable} | given
+    environment = os.environ | {"GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    for name, value in AUDIT["env"].items():
+        environment[name] = inputs[re.fullmatch(r"\$\{\{ inputs\.(\w+) }}", value)[1]]
+    return subprocess.run(
+        ["bash", "-e", "-c", AUDIT["run"]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "said"),
+    [
+        ({"name": "candidates:upcast"}, 3, "::warning file=candidates.py,line="),
+        (
+            {"name": "candidates:upcast", "edges": "warn"},
+            0,
+            "::warning file=candidates.py",
+        ),
+        (
+            {"name": "candidates:unscaled", "edges": "warn"},
+            1,
+            "::error file=candidates.py",
+        ),
+        ({"name": "nowhere:f", "edges": "warn"}, 2, "::error title=nowhere%3Af"),
+        ({"name": "candidates:dropout", "options": "--p '0.2'"}, 0, "dropout: "),
+    ],
+)
+def test_the_action_ends_as_the_audit_does(given, expected, said, folder):
+    done = act(folder, **given)
+    assert (done.returncode, done.stderr) == (expected, "")
+    assert said in done.stdout
+    assert (folder / "summary.md").read_text().startswith("### ")
+
+
+def test_an_input_of_the_action_is_no_code(folder):
+    done = act(folder, name="$(touch x);`touch x`:f", options="'; touch x'")
+    assert done.returncode == 2
+    assert not (folder / "x").exists()
+
+
+def test_the_action_is_what_others_can_use():
+    assert ACTION["runs"]["using"] == "composite"
+    steps = ACTION["runs"]["steps"]
+    assert not [
+        step for step in steps if "uses" in step
+    ]  # nothing is uploaded or fetched
+    for step in steps:
+        assert "${{" not in step["run"]
+        assert step["shell"] == "bash"
+    assert "$GITHUB_ACTION_PATH[audit]" in steps[0]["run"]
+    assert {name for name, i in ACTION["inputs"].items() if i.get("required")} == {
+        "name"
+    }
