@@ -1,6 +1,6 @@
 """Dropouts to audit: right ones, and mutants with one thing wrong in each."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -8,7 +8,8 @@ import torch
 import companion.nn
 from companion import inverted, standard
 from companion.audit import AuditReport, audit
-from companion.audit.adapters import adapt
+from companion.audit.adapters import adapters_of
+from companion.audit.adapters.calls import made
 from companion.audit.layer import CHECKS
 from companion.audit.runner import run_checks
 from companion.audit.subject import Subject
@@ -17,10 +18,18 @@ SMALL = (16, 32)  # enough where chance plays no part
 audit_once = cache(audit)  # the same audit of the same candidate is made once
 
 
-def checked(candidate, *names, p=0.5, shape=SMALL, seed=0):
+def adapt(candidate, p):
+    """Return the likeliest adapter of a candidate, as it is or made for a p."""
+    if not isinstance(candidate, type):
+        return next(adapters_of(candidate))
+    make = partial(made, candidate, arguments={})
+    return next(adapters_of(make(p), make))
+
+
+def checked(candidate, *names, p=0.5, shape=SMALL, seed=0, kind=None):
     """Audit a candidate with some of the checks, after the first."""
     adapter = adapt(candidate, p)
-    subject = Subject(adapter, p, shape, seed, alpha=1e-6)
+    subject = Subject(adapter, p, shape, seed, alpha=1e-6, kind=kind)
     chosen = [c for i, c in enumerate(CHECKS) if i == 0 or c.name in names]
     assert len(chosen) > len(set(names) - {CHECKS[0].name})
     return AuditReport(adapter.name, run_checks(chosen, subject))

@@ -16,6 +16,7 @@ from dropouts import (
     RIGHT,
     SHAPES,
     SMALL,
+    adapt,
     audit_once,
     checked,
     global_draw,
@@ -39,7 +40,6 @@ from companion.audit import (
     statistics,
     subject,
 )
-from companion.audit.adapters import adapt
 from companion.audit.runner import run_checks
 from companion.audit.state import global_states
 from companion.audit.subject import Subject, rounding

@@ -14,7 +14,7 @@ from dropouts import SMALL, checked, kept, right, right_p, verdict
 import companion.nn
 from companion import inverted, symbolic
 from companion.audit import Adapter, audit
-from companion.audit.adapters import KINDS, adapt
+from companion.audit.adapters import KINDS
 
 
 class WithBackward:
@@ -141,7 +141,6 @@ def test_keras_on_pytorch(tmp_path):
 import keras
 import numpy as np
 from companion.audit import audit
-from companion.audit.adapters import adapt
 report = audit(keras.layers.Dropout(0.5))
 assert report.passed, str(report)
 assert "float32" in str(report)
@@ -184,7 +183,6 @@ def test_each_kind_recognises_its_own(candidate, kind):
 def test_recognising_imports_no_framework():
     code = """
 import sys
-from companion.audit.adapters import adapt
 adapt(lambda x, p, training, rng: x, 0.5)
 adapt(lambda x, p, training: x, 0.5)
 print(sorted({"torch", "pytensor", "keras"} & set(sys.modules)))

@@ -35,8 +35,8 @@ def correlation(a: Array, b: Array) -> float:
 def worst_pair(columns: Array) -> tuple[float, int, int]:
     """Return p of the most dependent two columns, times the number of pairs, and which."""
     n, m = columns.shape
+    counts = np.ascontiguousarray(columns, np.float32)
     mean = columns.mean(axis=0)
-    counts = columns.astype(np.float32)
     spread = np.sqrt(np.outer(mean * (1 - mean), mean * (1 - mean)))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = ((counts.T @ counts) / n - np.outer(mean, mean)) / spread
@@ -57,3 +57,14 @@ def uneven_p(rows: Array) -> float:
     variance = 2 + (1 - 6 * q * (1 - q)) / (m * q * (1 - q))  # of one term
     scaled = stats.chi2((n - 1) * 2 / variance, scale=variance / 2)
     return float(min(1.0, 2 * min(scaled.cdf(statistic), scaled.sf(statistic))))
+
+
+def mean_p(values: Array, expected: float = 0.0) -> float:
+    """Return how likely independent numbers have a mean so far from the expected one (Student)."""
+    n = len(values)
+    if n < 2:
+        return 1.0
+    error = values.std(ddof=1) / np.sqrt(n)
+    if not error:
+        return 1.0 if values[0] == expected else 0.0
+    return float(2 * stats.t.sf(abs(values.mean() - expected) / error, n - 1))

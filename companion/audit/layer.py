@@ -1,23 +1,34 @@
 """The audit of a dropout layer or function: every check, in order."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from companion.audit.adapters import adapt
+from companion.audit import runner
 from companion.audit.behaviour import CHECKS as BEHAVIOUR
+from companion.audit.conditions import CHECKS as CONDITIONS
+from companion.audit.kinds import KINDS
 from companion.audit.report import AuditReport
-from companion.audit.runner import Checks, run_checks
+from companion.audit.runner import Checks, LateError, run_checks, silent, time_limit
+from companion.audit.state import undisturbed
 from companion.audit.statistics import CHECKS as STATISTICS
-from companion.audit.subject import Subject
-from companion.checks import check_inside, check_probability
+from companion.audit.trial import ObstacleError, prepare
+from companion.checks import check_inside, check_option, check_probability
 
-CHECKS = Checks([*STATISTICS, *BEHAVIOUR])
+CHECKS = Checks(
+    sorted([*STATISTICS, *BEHAVIOUR, *CONDITIONS], key=lambda check: check.code)
+)
 
 
 def audit(
     candidate: Any,
     *,
-    p: float = 0.5,
-    shape: tuple[int, ...] = (64, 256),
+    p: float | None = None,
+    shape: Sequence[int] | None = None,
+    batch_axis: int | None = 0,
+    dtypes: Sequence[str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    skip: Mapping[str, str] | None = None,
     seed: int = 0,
     alpha: float = 1e-6,
 ) -> AuditReport:
@@ -79,13 +90,42 @@ def audit(
     >>> [check.name for check in report.failures][:3]
     ["survivors' scale", 'mean kept', 'samples independent']
     """
-    check_probability(p)
-    check_inside(p, "p")
+    if p is not None:
+        check_probability(p)
+        check_inside(p, "p")
     check_inside(alpha, "alpha")
+    if kind is not None:
+        check_option(kind, KINDS, "kind")
+    if shape is not None:
+        shape = _checked_shape(shape, batch_axis)
+    name = getattr(candidate, "__name__", None) or type(candidate).__name__
+    subject = None
+    try:
+        with undisturbed(), silent(), time_limit(runner.TIME_LIMIT):
+            subject = prepare(
+                candidate, p, shape, batch_axis=batch_axis, dtypes=dtypes,
+                arguments=arguments, kind=kind, seed=seed, alpha=alpha,
+            )  # fmt: skip
+        return AuditReport(subject.adapter.name, run_checks(CHECKS, subject, skip))
+    except ObstacleError as obstacle:
+        return AuditReport(name, obstacle=str(obstacle))
+    except LateError:
+        return AuditReport(
+            name,
+            obstacle=f"The first call gave no answer within {runner.TIME_LIMIT:g} s.",
+        )
+    finally:
+        if subject is not None:
+            subject.adapter.put_back()
+
+
+def _checked_shape(shape: Sequence[int], batch_axis: int | None) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise ValueError(
             f"shape must have one axis or more, none of them empty; got {shape!r}"
         )
-    adapter = adapt(candidate, p)
-    subject = Subject(adapter, p, tuple(shape), seed, alpha)
-    return AuditReport(adapter.name, run_checks(CHECKS, subject))
+    if batch_axis is not None and not -len(shape) <= batch_axis < len(shape):
+        raise ValueError(
+            f"batch_axis must be an axis of shape {tuple(shape)}, or None; got {batch_axis!r}"
+        )
+    return tuple(shape)

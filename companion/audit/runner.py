@@ -1,7 +1,10 @@
 """Name checks, and make them one by one, whatever the implementation does."""
 
+import contextlib
+import io
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -63,29 +66,85 @@ class NotApplicableError(Exception):
     """The check has nothing to look at; says why."""
 
 
-def run_checks(checks: Sequence[NamedCheck], subject: Any) -> tuple[Check, ...]:
-    """Make the checks in a thread of their own, which is left behind if one never ends.
+def not_for(reason: str) -> Callable[[Any], Result]:
+    """Return a check that has nothing to look at."""
 
-    If the first one fails, the others have nothing to look at.
+    def check(subject: Any) -> Result:
+        raise NotApplicableError(reason)
+
+    return check
+
+
+def by_kind(
+    **instead: Callable[[Any], Result],
+) -> Callable[[Callable[[Any], Result]], Callable[[Any], Result]]:
+    """Return a decorator: for a kind of dropout named here, another function is the check."""
+
+    def choose(usual: Callable[[Any], Result]) -> Callable[[Any], Result]:
+        def check(subject: Any) -> Result:
+            return instead.get(subject.family.kind, usual)(subject)
+
+        return check
+
+    return choose
+
+
+class LateError(BaseException):
+    """The time is up; no candidate that catches every Exception catches this one."""
+
+
+def run_checks(
+    checks: Sequence[NamedCheck], subject: Any, skip: Mapping[str, str] | None = None
+) -> tuple[Check, ...]:
+    """Make the checks, but for the codes in `skip`, which say why.
+
+    If the first one fails, the others have nothing to look at. After one that takes too long the
+    others are not made.
     """
     done: list[Check] = []
-    progress = threading.Semaphore(0)
-
-    def work() -> None:
-        with np.errstate(all="ignore"):
-            for check in checks:
-                usable = not done or done[0].verdict != "fail"
-                done.append(_made(check, subject, usable))
-                progress.release()
-
-    with undisturbed():
-        threading.Thread(target=work, daemon=True).start()
+    with undisturbed(), silent():
         for check in checks:
-            if not progress.acquire(timeout=TIME_LIMIT):
+            if check.code in (skip or {}):
+                reason = f"switched off: {(skip or {})[check.code]}"
+                done.append(_check(check, Result("not applicable", reason)))
+                continue
+            usable = not done or done[0].verdict != "fail"
+            try:
+                with time_limit(TIME_LIMIT):
+                    done.append(_made(check, subject, usable))
+            except LateError:
                 late = f"no answer within {TIME_LIMIT:g} s"
                 why = "The checks after this one were not made."
-                return (*done, _check(check, Result("fail", late, "", why)))
+                done.append(_check(check, Result("fail", late, "", why)))
+                break
     return tuple(done)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep what a candidate prints out of the report, and what NumPy warns of."""
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        yield
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise LateError when the time is up; in the main thread alone, and where there are alarms."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not (in_main and hasattr(signal, "setitimer")):
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise LateError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, remaining)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _check(check: NamedCheck, result: Result) -> Check:
@@ -99,6 +158,8 @@ def _made(check: NamedCheck, subject: Any, usable: bool) -> Check:
         return _check(check, check.function(subject))
     except NotApplicableError as reason:
         return _check(check, Result("not applicable", str(reason)))
+    except (KeyboardInterrupt, LateError):
+        raise
     except BaseException as error:
         why = "An error where a result is expected."
         return _check(check, Result("fail", said(error), "", why))

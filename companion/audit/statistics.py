@@ -1,64 +1,75 @@
 """What is dropped, how often and by what scale; whether draws know nothing of each other."""
 
-from math import sqrt
+from collections.abc import Iterator
+from math import exp, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
+from companion.audit import noise, weights
 from companion.audit.adapters import Array
 from companion.audit.chance import (
     correlation,
+    mean_p,
     overlap_p,
     two_sided,
     uneven_p,
     worst_pair,
 )
-from companion.audit.runner import Checks, NotApplicableError, Result
-from companion.audit.subject import Subject, rounding
+from companion.audit.kinds import named_selection
+from companion.audit.report import Verdict
+from companion.audit.runner import Checks, NotApplicableError, Result, by_kind, not_for
+from companion.audit.subject import PAIRED, Draws, Subject, rounding
 
 from scipy import stats  # isort: skip
 
 ROUNDED = 2**-16  # how far off a rate may be, to which the scale is matched
-PAIRED = 256  # units whose pairs are compared
+BLOCKS = 0.75  # of 1 - exp(-p), which DropBlock's formula drops far from the borders
 
 CHECKS = Checks()
+NOTHING = "Nothing it does in training is dropout: there is nothing else to look at."
 
 
 @CHECKS.add(
     "what is dropped",
-    "Units are dropped, each on its own, or whole channels on purpose.",
+    "Units are dropped, each on its own, or something else on purpose.",
     "DR101",
 )
 def what_is_dropped(s: Subject) -> Result:
-    s.restart()
-    if not s.is_selection(s.output(s.input(), s.p), s.input_values()):
-        return _weights_dropped(s)
-    axes = [axis for axis in s.shared if axis > 0 or not s.has_batch]
-    if not axes:
-        return Result("pass", "single units", "units")
-    along = f"{'axes' if len(axes) > 1 else 'axis'} {', '.join(map(str, axes))}"
-    why = (
-        "Whole channels (or samples) are dropped. Right for feature maps and for recurrent "
-        "layers, where it is meant; elsewhere the noise is coarser than it need be."
-    )
-    return Result("note", f"one draw along {along}", "units", why)
+    kind, measured, _ = s.family
+    if not kind:
+        why = NOTHING
+        if measured.startswith(("nothing", "everything")):
+            why = f"p = {s.p:g} was asked for. {NOTHING}"
+        return Result("fail", measured, "units", why)
+    if kind == "selection":
+        kind, measured = named_selection(s)
+    wanted = {"tokens": "channels"}.get(s.kind or "", s.kind or "")
+    if wanted and wanted != kind:
+        why = f"Another method than the one that is meant: {MEANT[kind]}"
+        return Result("fail", measured, wanted, why)
+    if kind == "units" or wanted:
+        return Result("pass", measured, wanted or "units")
+    return Result("note", measured, "units", MEANT[kind])
 
 
-def _weights_dropped(s: Subject) -> Result:
-    """Send units through one at a time: does a unit go as a whole, or only some weights of it?"""
-    units = s.adapter.array(np.eye(s.shape[-1]), s.dtype)
-    present = s.output(units, s.p, training=False) != 0
-    s.restart()
-    lost = (s.output(units, s.p) == 0) & present
-    in_part = lost.any(axis=1) & (present & ~lost).any(axis=1)
-    if not in_part.any():
-        raise ValueError("the result is not the input with units dropped and one scale")
-    why = (
-        "A connection is dropped where a unit should be. That is DropConnect (Wan et al. 2013), "
-        "another method with another test-time rule."
-    )
-    measured = f"weights: {in_part.mean():.0%} of the units lose some of their weights, not all"
-    return Result("fail", measured, "units", why)
+MEANT = {
+    "units": "each unit is dropped on its own.",
+    "channels": "Whole channels are dropped. Right for feature maps, where it is meant; elsewhere "
+    "the noise is coarser than it need be.",
+    "steps": "A sequence loses the same units at every step. Right for recurrent layers, where it "
+    "is meant (Gal and Ghahramani 2016).",
+    "paths": "A sample goes as a whole. Right for stochastic depth, in a residual branch (Huang "
+    "et al. 2016).",
+    "blocks": "Neighbouring units go together: DropBlock (Ghiasi et al. 2018). What assumes units "
+    "that know nothing of each other is not asked of it.",
+    "weights": "A connection is dropped where dropout drops a unit. That is DropConnect (Wan et "
+    "al. 2013), another method with another test-time rule.",
+    "noise": "No unit is dropped: each is multiplied by a random number, as in Gaussian dropout "
+    "(Srivastava et al. 2014, section 10).",
+    "alpha": "Dropped units are set to a number, and the others moved, so that mean and variance "
+    "stay: alpha dropout, for SELU (Klambauer et al. 2017).",
+}
 
 
 @CHECKS.add(
@@ -66,22 +77,30 @@ def _weights_dropped(s: Subject) -> Result:
     "A unit is dropped with probability p, and every unit with the same.",
     "DR102",
 )
+@by_kind(noise=not_for("no unit is dropped"), weights=weights.drop_rate)
 def drop_rate(s: Subject) -> Result:
+    if s.estimated:
+        measured = f"{_rate(s, s.p, s.dtype).dropped:.4f}"
+        why = "p was not given and could not be read, so it was estimated from what is dropped."
+        return Result("note", measured, "", why)
     for p, dtype in s.settings():
         rate = _rate(s, p, dtype)
         if rate.chance < s.level:
-            measured = f"{rate.dropped:.4f} at p = {p}, {dtype}"
-            why = f"p = {p} was asked for: results are those of another p."
+            measured = f"{rate.dropped:.4f} at p = {p:g}, {dtype}"
+            why = f"p = {p:g} was asked for: results are those of another p."
             return Result("fail", measured, rate.bound, why)
     main = _rate(s, s.p, s.dtype)
-    unit, dropped, chance = _most_uneven_unit(s)
-    if chance < s.level:
-        measured = f"{main.dropped:.4f}, but {dropped:.4f} for unit {unit}"
-        why = (
-            "Some units are dropped more often than others: look at where the random bits of "
-            "each unit come from."
-        )
-        return Result("fail", measured, main.bound, why)
+    if s.in_blocks or s.dependent:
+        return Result("pass", f"{main.dropped:.4f}", main.bound)
+    for name, counts, size in _tallies(s):
+        place, dropped, chance = _most_uneven(counts, size)
+        if chance < s.level:
+            measured = f"{main.dropped:.4f}, but {dropped:.4f} for {name} {place}"
+            why = (
+                f"Some {name}s are dropped more often than others: look at where the random "
+                f"bits of each {name} come from."
+            )
+            return Result("fail", measured, main.bound, why)
     return Result("pass", f"{main.dropped:.4f}", main.bound)
 
 
@@ -92,21 +111,47 @@ class _Rate(NamedTuple):
 
 
 def _rate(s: Subject, p: float, dtype: str) -> _Rate:
-    masks = s.distinct(s.draws(p, dtype))
+    draws = s.many(p, dtype)
+    masks = s.distinct(draws)
     n, kept = masks.size, int(masks.sum())
+    if s.in_blocks or s.dependent:
+        return _rate_of_rows(s, s.rows(draws).mean(axis=1), p)
     low, high = stats.binom.ppf([s.level / 2, 1 - s.level / 2], n, p) / n
     chance = two_sided(stats.binom(n, 1 - p), kept)
     return _Rate(1 - kept / n, f"{low:.4f} to {high:.4f}", chance)
 
 
-def _most_uneven_unit(s: Subject) -> tuple[int, float, float]:
-    """Return a unit, how often it was dropped, and the chance that any is as far off."""
+def _rate_of_rows(s: Subject, kept: Array, p: float) -> _Rate:
+    """Judge the rate by the shares of samples, which hold units that hang together.
+
+    Blocks overlap, and are cut at the borders: what is dropped may be as little as a published
+    formula makes of it, and not more than p.
+    """
+    least = BLOCKS * (1 - exp(-p)) if s.in_blocks else p
+    dropped = 1 - kept.mean()
+    nearest = min(max(dropped, least), p)
+    bound = f"{least:.4f} to {p:g}" if s.in_blocks else f"{p:g}"
+    return _Rate(float(dropped), bound, mean_p(1 - kept, nearest))
+
+
+def _tallies(s: Subject) -> Iterator[tuple[str, Array, int]]:
+    """Yield how many draws are kept of every unit, sample and call, and of how many."""
+    masks = s.distinct(s.main())
     rows = s.rows()
-    kept = rows.sum(axis=0)
-    unit = int(np.argmax(np.abs(kept - kept.mean())))
-    of_one = stats.hypergeom(rows.size, int(kept.sum()), len(rows))
-    chance = two_sided(of_one, int(kept[unit])) * len(kept)
-    return unit, 1 - kept[unit] / len(rows), chance
+    yield "unit", rows.sum(axis=0), len(rows)
+    if s.has_batch and masks.shape[1] > 1:
+        by_sample = np.moveaxis(masks, 1, 0).reshape(masks.shape[1], -1)
+        yield "sample", by_sample.sum(axis=1), by_sample.shape[1]
+    by_call = masks.reshape(len(masks), -1)
+    yield "call", by_call.sum(axis=1), by_call.shape[1]
+
+
+def _most_uneven(kept: Array, n: int) -> tuple[int, float, float]:
+    """Return a place, how often it was dropped, and the chance that any is as far off."""
+    place = int(np.argmax(np.abs(kept - kept.mean())))
+    of_one = stats.hypergeom(n * len(kept), int(kept.sum()), n)
+    chance = two_sided(of_one, int(kept[place])) * len(kept)
+    return place, 1 - kept[place] / n, chance
 
 
 @CHECKS.add(
@@ -114,21 +159,32 @@ def _most_uneven_unit(s: Subject) -> tuple[int, float, float]:
     "Kept units are multiplied by 1/(1-p), or by 1 if inference scales.",
     "DR103",
 )
+@by_kind(noise=noise.spread, alpha=noise.alpha_variance, weights=weights.scale)
 def survivors_scale(s: Subject) -> Result:
+    bound = "1/(1-p), or none where inference scales"
+    if all(_by_share(s, p) for p in s.rates):
+        why = (
+            "The scale is one over the share that is really kept, so every mean is kept exactly, "
+            "and the scale changes from call to call."
+        )
+        return Result("note", "one over the share kept", bound, why)
     for p in s.rates:
         name, wanted = _name_of_scale(s, p), _wanted_scale(s, p)
         if name != wanted:
             return _wrong_scale(s, p, name, wanted)
     measured = _wanted_scale(s, max(s.rates))
-    bound = "1/(1-p), or none where inference scales"
     if measured == "none" and not s.adapter.has_inference:
         why = "Bare masks: right only if inference multiplies by 1-p. It could not be asked."
         return Result("note", measured, bound, why)
     return Result("pass", measured, bound)
 
 
+def _by_share(s: Subject, p: float) -> bool:
+    return s.scales_by_share(s.many(p, s.dtype))
+
+
 def _name_of_scale(s: Subject, p: float) -> str:
-    scale = s.draws(p, s.dtype).scale
+    scale = s.many(p, s.dtype).scale
     names = {p: "p", 1 - p: "1-p", 1 / p: "1/p", 1 / (1 - p): "1/(1-p)", 1.0: "none"}
     closest = min(names, key=lambda number: abs(number - scale))
     close = abs(scale / closest - 1) <= ROUNDED / (1 - p) + s.tolerance()
@@ -136,8 +192,8 @@ def _name_of_scale(s: Subject, p: float) -> str:
 
 
 def _is_one_scale(s: Subject, p: float) -> bool:
-    draws = s.draws(p, s.dtype)
-    return draws.spread <= s.tolerance() * draws.scale
+    draws = s.many(p, s.dtype)
+    return draws.spread <= s.tolerance() * abs(draws.scale)
 
 
 def _wanted_scale(s: Subject, p: float) -> str:
@@ -145,10 +201,11 @@ def _wanted_scale(s: Subject, p: float) -> str:
 
 
 def _wrong_scale(s: Subject, p: float, name: str, wanted: str) -> Result:
-    _, scale, spread = s.draws(p, s.dtype)
+    draws = s.many(p, s.dtype)
+    scale, spread = draws.scale, draws.spread
     spreads = f", and not one: they spread over {spread:.3g}"
     measured = (
-        f"{name} ({scale:.4g} at p = {p}{'' if _is_one_scale(s, p) else spreads})"
+        f"{name} ({scale:.4g} at p = {p:g}{'' if _is_one_scale(s, p) else spreads})"
     )
     at_inference = 1 - p if wanted == "none" else 1
     why = (
@@ -163,6 +220,7 @@ def _wrong_scale(s: Subject, p: float, name: str, wanted: str) -> Result:
     "The mean over masks is what inference gives, also in half precision.",
     "DR104",
 )
+@by_kind(noise=noise.mean, alpha=noise.alpha_mean, weights=weights.mean)
 def mean_kept(s: Subject) -> Result:
     means = [mean for setting in s.settings() if (mean := _mean(s, *setting))]
     if not means:
@@ -188,18 +246,27 @@ class _Mean(NamedTuple):
 
 def _mean(s: Subject, p: float, dtype: str) -> _Mean | None:
     """Compare the mean over masks with inference; None if the other checks have to say why not."""
-    draws, factor = s.draws(p, dtype), s.inference_factor(p, dtype)
+    draws, factor = s.many(p, dtype), s.inference_factor(p, dtype)
     masks = s.distinct(draws)
-    if np.isnan(factor) or np.isnan(draws.scale):
+    if np.isnan(factor) or np.isnan(draws.scale) or not factor:
         return None
-    keep = factor / draws.scale  # the keep probability that keeps the mean
-    chance = 0.0
-    if 0 <= keep <= 1 + s.tolerance(dtype):
-        chance = two_sided(stats.binom(masks.size, min(1.0, keep)), int(masks.sum()))
-    mean = draws.scale * masks.mean() / factor
+    mean, chance = draws.mean / factor, _chance_of_mean(s, draws, factor, dtype)
     away = stats.norm.isf(s.level / 2) * sqrt(p / (1 - p) / masks.size)
-    measured = f"{mean:.4f} of it at p = {p}, {dtype}"
+    measured = f"{mean:.4f} of it at p = {p:g}, {dtype}"
     return _Mean(measured, f"1 ± {away:.4f}", abs(mean - 1) / rounding(dtype), chance)
+
+
+def _chance_of_mean(s: Subject, draws: Draws, factor: float, dtype: str) -> float:
+    """Return how likely the mean is so far off, given the scale: that of the share kept."""
+    if s.scales_by_share(draws, dtype):
+        return 1.0
+    keep = factor / draws.scale  # the keep probability that keeps the mean
+    if not 0 <= keep <= 1 + s.tolerance(dtype):
+        return 0.0
+    masks = s.distinct(draws)
+    if s.in_blocks or s.dependent:
+        return mean_p(s.rows(draws).mean(axis=1), min(1.0, keep))
+    return two_sided(stats.binom(masks.size, min(1.0, keep)), int(masks.sum()))
 
 
 @CHECKS.add(
@@ -207,48 +274,58 @@ def _mean(s: Subject, p: float, dtype: str) -> _Mean | None:
     "The identity, or the scale 1-p that goes with bare masks in training.",
     "DR105",
 )
+@by_kind(weights=weights.inference)
 def inference(s: Subject) -> Result:
     if not s.adapter.has_inference:
         raise NotApplicableError("no inference mode to call")
     x, bound = s.input_values(), "x, or x(1-p) after bare masks"
     for p in s.rates:
         y, again = (s.output(s.input(), p, training=False) for _ in range(2))
-        if not np.array_equal(y, again) or ((y == 0) & (x != 0)).any():
+        if ((y == 0) & (x != 0)).any():
+            return _drops_at_rest(s, np.array_equal(y, again), bound)
+        if not np.array_equal(y, again):
             why = "Predictions are noisy, and differ from call to call."
-            return Result("fail", "still drops units", bound, why)
-        if not np.array_equal(y, x) and not s.scales_at_inference(p):
-            measured = f"x times {s.inference_factor(p):.4g} at p = {p}"
+            return Result("fail", "random numbers at inference", bound, why)
+        if not s.is_input(y) and not s.scales_at_inference(p):
+            factor = s.inference_factor(p)
+            times = "another result" if np.isnan(factor) else f"x times {factor:.4g}"
+            measured = f"{times} at p = {p:g}"
             why = "At inference the layer should only make up for what training did."
             return Result("fail", measured, bound, why)
     scales = s.scales_at_inference(max(s.rates))
     return Result("pass", "x(1-p)" if scales else "x", bound)
 
 
+def _drops_at_rest(s: Subject, alike: bool, bound: str) -> Result:
+    why = (
+        "Predictions are random. If that is meant, it is Monte Carlo dropout (Gal and Ghahramani "
+        "2016): say so where it is used, and average over many calls."
+    )
+    again = ", the same ones in the next call" if alike else ""
+    return Result("fail", f"still drops units{again}", bound, why)
+
+
 @CHECKS.add(
     "units independent", "Whether one unit is kept says nothing about another.", "DR106"
 )
+@by_kind(noise=not_for("no unit is dropped"), weights=not_for("weights are dropped"))
 def units_independent(s: Subject) -> Result:
     rows = s.rows()
     if rows.shape[1] < 2:
         raise NotApplicableError("one draw a sample")
-    units = _units_to_pair(s, rows.shape[1])
-    chance, measured = _worst_pair(rows, units, "units")
-    bound = f"within ±{_limit(s, len(rows), len(units)):.3f}"
+    if s.in_blocks:
+        raise NotApplicableError("neighbours go together, in blocks")
+    if len(rows) < 2:
+        raise NotApplicableError("there is only one to look at")
+    chance, i, j = s.worst_units
+    measured = _said_of_pair(rows, "units", i, j)
+    bound = f"within ±{_limit(s, len(rows), min(PAIRED, rows.shape[1])):.3f}"
     if chance < s.level:
         why = "Units that go together are no test of each other: the noise has fewer directions."
         return Result("fail", measured, bound, why)
     if uneven_p(rows) < s.level:
         return _uneven_samples(rows)
     return Result("pass", measured, bound)
-
-
-def _units_to_pair(s: Subject, count: int) -> Array:
-    """Return all units, or of many the first and some far ones."""
-    if count <= PAIRED:
-        return np.arange(count)
-    rng = np.random.default_rng(s.seed)
-    far = rng.choice(count, PAIRED // 2, replace=False)
-    return np.union1d(np.arange(PAIRED // 2), far)
 
 
 def _uneven_samples(rows: Array) -> Result:
@@ -265,6 +342,7 @@ def _uneven_samples(rows: Array) -> Result:
 @CHECKS.add(
     "samples independent", "Every sample of a batch has a mask of its own.", "DR107"
 )
+@by_kind(noise=noise.samples_independent, weights=weights.samples_independent)
 def samples_independent(s: Subject) -> Result:
     if not s.has_batch or s.shape[0] < 2:
         raise NotApplicableError("the input has no batch axis")
@@ -273,9 +351,16 @@ def samples_independent(s: Subject) -> Result:
         "batch, and each step trains one thinned network."
     )
     if 0 in s.shared:
+        axis = s.batch_axis
+        other = f" If axis {axis} is not the batch but time, say batch_axis={1 - axis}."
+        why += other if len(s.shape) > 2 and axis < 2 else ""
         return Result("fail", "one mask for the whole batch", "one a sample", why)
     masks = s.distinct(s.main())
     calls, samples = masks.shape[:2]
+    if s.in_blocks or s.dependent:
+        chance, measured = _samples_p(masks.reshape(calls, samples, -1))
+        verdict: Verdict = "fail" if chance < s.level else "pass"
+        return Result(verdict, measured, "0", why if verdict == "fail" else "")
     columns = np.moveaxis(masks.reshape(calls, samples, -1), 1, -1).reshape(-1, samples)
     compared = np.arange(min(samples, PAIRED))
     chance, measured = _worst_pair(columns, compared, "samples")
@@ -285,14 +370,33 @@ def samples_independent(s: Subject) -> Result:
     return Result("pass", measured, bound)
 
 
+def _samples_p(masks: Array) -> tuple[float, str]:
+    """Judge samples whose units hang together: the products of two samples, call by call."""
+    centred = masks - masks.mean(axis=(0, 1))
+    size = masks.shape[0] * masks.shape[1]
+    own = (centred**2).sum(axis=-1)
+    bias = own.mean() / (size - 1)  # the mean that was taken off holds both of them
+    pairs = masks.shape[1] * (masks.shape[1] - 1) / 2
+    of_all = ((centred.sum(axis=1) ** 2).sum(axis=-1) - own.sum(axis=-1)) / 2
+    neighbours = (centred[:, 1:] * centred[:, :-1]).sum(axis=(1, 2))
+    together = of_all / pairs + bias, neighbours / (masks.shape[1] - 1) + bias
+    chance = 2 * min(mean_p(products) for products in together)
+    largest = max((values.mean() for values in together), key=abs)
+    return min(1.0, chance), f"correlation {largest / own.mean():+.4f}"
+
+
 def _worst_pair(masks: Array, columns: Array, name: str) -> tuple[float, str]:
     """Return the chance of the most dependent two of some columns, and what to say of them."""
     if min(len(masks), len(columns)) < 2:
         raise NotApplicableError("there is only one to look at")
     chance, *pair = worst_pair(masks[:, columns])
     i, j = (int(columns[k]) for k in pair)
+    return chance, _said_of_pair(masks, name, i, j)
+
+
+def _said_of_pair(masks: Array, name: str, i: int, j: int) -> str:
     largest = correlation(masks[:, i], masks[:, j])
-    return chance, f"largest correlation {largest:+.3f}, {name} {i} and {j}"
+    return f"largest correlation {largest:+.3f}, {name} {i} and {j}"
 
 
 def _limit(s: Subject, n: int, m: int) -> float:
@@ -301,15 +405,36 @@ def _limit(s: Subject, n: int, m: int) -> float:
 
 
 @CHECKS.add("fresh mask every call", "The next call draws again.", "DR108")
+@by_kind(noise=noise.fresh, weights=weights.fresh)
 def fresh_mask(s: Subject) -> Result:
     why = "A mask that comes again and again makes one smaller network, and averages nothing."
     if s.repeats:
         return Result("fail", "the same mask in every call", "another", why)
     masks = s.distinct(s.main())
+    if s.in_blocks or s.dependent:
+        return _fresh_in_blocks(s, masks, why)
     pairs = len(masks) // 2
     before, after = masks[: 2 * pairs : 2], masks[1 : 2 * pairs : 2]
     measured = f"correlation {correlation(before, after):+.4f}"
     bound = f"within ±{stats.norm.isf(s.level / 2) / sqrt(before.size):.4f}"
     if overlap_p(before, after) < s.level:
         return Result("fail", measured, bound, why)
+    calls = np.ascontiguousarray(masks.reshape(len(masks), -1).T)
+    chance, of_two = _worst_pair(calls, np.arange(min(len(masks), PAIRED)), "calls")
+    if chance < s.level:
+        bound = f"within ±{_limit(s, len(calls), calls.shape[1]):.3f}"
+        return Result("fail", of_two, bound, why)
     return Result("pass", measured, bound)
+
+
+def _fresh_in_blocks(s: Subject, masks: Array, why: str) -> Result:
+    """Compare each sample with the same one a call later, by the products of their units."""
+    rows = masks.reshape(len(masks), -1, masks[0, :1].size)
+    centred = rows - rows.mean(axis=(0, 1))
+    own = (centred**2).sum(axis=-1).mean()
+    pairs = len(rows) // 2
+    together = (centred[: 2 * pairs : 2] * centred[1 : 2 * pairs : 2]).sum(axis=-1)
+    products = together.mean(axis=1) + own / (rows.shape[0] * rows.shape[1] - 1)
+    measured = f"correlation {products.mean() / own:+.4f}"
+    verdict: Verdict = "fail" if mean_p(products) < s.level else "pass"
+    return Result(verdict, measured, "0", why if verdict == "fail" else "")

@@ -4,36 +4,39 @@ To add one, derive from `FrameworkAdapter` in a file of its own and name the cla
 a single implementation, derive from `Adapter` and audit an instance.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from companion.audit.adapters.base import Adapter, Array, FrameworkAdapter
+from companion.audit.adapters.base import Adapter, Array, FrameworkAdapter, Make
 from companion.audit.adapters.of_keras import KerasLayer
-from companion.audit.adapters.of_numpy import NumPyFunction
+from companion.audit.adapters.of_numpy import GlobalNumPyFunction, NumPyFunction
 from companion.audit.adapters.of_pytensor import PyTensorFunction
 from companion.audit.adapters.of_torch import TorchFunction, TorchModule
 
-__all__ = ["KINDS", "Adapter", "Array", "FrameworkAdapter", "adapt"]
+__all__ = ["KINDS", "Adapter", "Array", "FrameworkAdapter", "Make", "adapters_of"]
 
-KINDS: tuple[type[FrameworkAdapter], ...] = (  # the first that recognises it takes it
+KINDS: tuple[type[FrameworkAdapter], ...] = (  # the first that can call it takes it
     KerasLayer,  # on PyTorch a layer of Keras is a Module as well
     TorchModule,
     PyTensorFunction,
     NumPyFunction,
-    TorchFunction,  # takes all functions that are left
+    TorchFunction,
+    GlobalNumPyFunction,  # takes all functions that are left
 )
 
 
-def adapt(candidate: Any, p: float) -> Adapter:
-    """Return the adapter for a candidate; a class is made into a layer with `p` first."""
-    made_by = candidate if isinstance(candidate, type) else None
-    if made_by is not None:
-        candidate = made_by(p)
+def adapters_of(candidate: Any, make: Make | None = None) -> Iterator[Adapter]:
+    """Yield the adapters that a candidate may be for, the likeliest first.
+
+    `make` makes another candidate for a `p`, if a class was given.
+    """
     if isinstance(candidate, Adapter):
-        return candidate
-    for kind in KINDS:
-        if kind.recognises(candidate):
-            return kind(candidate, made_by)
-    taken = ", ".join(kind.takes for kind in reversed(KINDS))
-    raise TypeError(
-        f"candidate must be {taken} or a companion.audit.Adapter; got {candidate!r}"
-    )
+        yield candidate
+        return
+    kinds = [kind for kind in KINDS if kind.recognises(candidate)]
+    if not kinds:
+        taken = ", ".join(kind.takes for kind in reversed(KINDS))
+        raise TypeError(
+            f"candidate must be {taken} or a companion.audit.Adapter; got {candidate!r}"
+        )
+    yield from (kind(candidate, make) for kind in kinds)

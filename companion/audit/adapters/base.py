@@ -1,7 +1,8 @@
 """What an audit asks of an implementation, whatever framework it is made with."""
 
-import inspect
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,15 @@ class Adapter:
         Whether it draws from a generator it was given, and not from its framework's global one.
     inplace : bool
         Whether it was asked to write its result into the input.
+    rate : float or None
+        The drop probability it was made with, where that can be told.
+    signature : str
+        How it is called, in words for a message.
     """
 
     name: str
+    rate: float | None = None
+    signature = "f(x, p, training)"
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
     has_inference = sets_p = True
     has_backward = False
@@ -58,6 +65,18 @@ class Adapter:
         """Return what should be the same for input and output: the order of axes in memory."""
         return memory_order(array.shape, array.strides)
 
+    def strided(self, values: Array, dtype: str) -> Any:
+        """Return an array that is every other element of another; None if there are no views."""
+        return None
+
+    def expanded(self, like: Any, shape: tuple[int, ...]) -> Any:
+        """Return ones of a shape, in no memory of their own where there is such a thing."""
+        return self.array(np.ones(shape), self.dtype(like))
+
+    def without_gradients(self) -> AbstractContextManager:
+        """Return a context in which no gradient is recorded, where there is such a thing."""
+        return nullcontext()
+
     # The stream of random numbers
 
     def seed(self, seed: int) -> None:
@@ -82,6 +101,12 @@ class Adapter:
         """Return the result, and d sum(grad * dx) / d grad, where dx is the gradient."""
         raise NotImplementedError
 
+    def put_back(self) -> None:
+        """Give back what was borrowed, if it could not be copied."""
+
+
+Make = Callable[[float], Any]  # makes a layer for a p
+
 
 class FrameworkAdapter(Adapter):
     """An adapter that recognises its own candidates; one file for each framework.
@@ -94,8 +119,8 @@ class FrameworkAdapter(Adapter):
 
     takes: str
 
-    def __init__(self, candidate: Any, made_by: type | None = None) -> None:
-        """Take a candidate, and the class it was made by if only a class was given."""
+    def __init__(self, candidate: Any, made_by: Make | None = None) -> None:
+        """Take a candidate, and what makes another one for a `p` if a class was given."""
         self.name = getattr(candidate, "__name__", None) or type(candidate).__name__
 
     @classmethod
@@ -114,23 +139,3 @@ def memory_order(shape: Any, strides: Any) -> list[int]:
     """Return the axes from the fastest to the slowest, less those of one element."""
     long = [axis for axis, n in enumerate(shape) if n > 1]
     return sorted(long, key=lambda axis: abs(strides[axis]))
-
-
-def has_parameters(function: Any, *names: str) -> bool:
-    """Return True if a function has parameters of these names."""
-    return set(names) <= set(_parameters(function))
-
-
-def count_required(function: Any) -> int:
-    """Return how many arguments a function must be given by position."""
-    needed = [p for p in _parameters(function).values() if p.default is p.empty]
-    return len(
-        [p for p in needed if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    )
-
-
-def _parameters(function: Any) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # builtins do not tell
-        return {}

@@ -1,25 +1,23 @@
 """Layers and functions of PyTorch."""
 
-import copy
-from contextlib import suppress
-from numbers import Real
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from companion.audit.adapters.base import (
     Array,
     FrameworkAdapter,
-    has_parameters,
+    Make,
     is_a,
     memory_order,
 )
+from companion.audit.adapters.calls import can_set, copied, named_rate
+from companion.audit.adapters.of_numpy import Function
 
-RATES = ("p", "rate", "drop_prob", "dropout")  # what layers call p
 
-
-class _Torch(FrameworkAdapter):
+class OnTorch(FrameworkAdapter):
     """What PyTorch's modules and functions have in common."""
 
-    dtypes = ("float64", "float32", "float16", "bfloat16")
+    dtypes: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
     has_backward = True
     generator: Any = None
 
@@ -33,7 +31,7 @@ class _Torch(FrameworkAdapter):
 
         if not isinstance(array, torch.Tensor):
             raise TypeError(f"it returned {type(array).__name__}, not a tensor")
-        return array.detach().double().numpy().copy()
+        return array.detach().double().cpu().numpy().copy()
 
     def dtype(self, array: Any) -> str:
         return str(array.dtype).removeprefix("torch.")
@@ -43,6 +41,19 @@ class _Torch(FrameworkAdapter):
 
     def layout(self, array: Any) -> Any:
         return memory_order(array.shape, array.stride())
+
+    def strided(self, values: Array, dtype: str) -> Any:
+        return self.array(values.repeat(2, axis=-1), dtype)[..., ::2]
+
+    def expanded(self, like: Any, shape: tuple[int, ...]) -> Any:
+        import torch
+
+        return torch.ones((), dtype=like.dtype).expand(shape)
+
+    def without_gradients(self) -> AbstractContextManager:
+        import torch
+
+        return torch.no_grad()
 
     def seed(self, seed: int) -> None:
         import torch
@@ -76,25 +87,38 @@ class _Torch(FrameworkAdapter):
         return y, torch.autograd.grad(first, cotangent, grad)[0]
 
 
-class TorchModule(_Torch):
+class TorchModule(OnTorch):
     """A layer of PyTorch; a copy of it is audited, with its `p` set as each check needs it."""
 
     takes = "a layer of PyTorch"
+    signature = "layer(x)"
 
-    def __init__(self, module: Any, made_by: type | None = None) -> None:
-        from companion.audit import tree
-
+    def __init__(self, module: Any, made_by: Make | None = None) -> None:
         super().__init__(module)
-        self.module = copy.deepcopy(module)
-        tree.part_from_original(tree.name_modules(self.module))
+        self.module, self.was_training = copied(module), module.training
+        if self.module is not module:
+            _part_generators(self.module)
         self.p: float | None = None
-        named = (a for a in RATES if isinstance(getattr(module, a, None), Real))
-        self.attribute = next(named, None)
+        self.holders = self._holders()
         self.generator = getattr(self.module, "generator", None)
         self.own_stream = self.generator is not None
         self.made_by = None if self.own_stream else made_by
-        self.sets_p = self.attribute is not None or self.made_by is not None
+        self.sets_p = bool(self.holders) or self.made_by is not None
         self.inplace = getattr(module, "inplace", False) is True
+        kept = [x.dtype for x in module.parameters() if x.dtype.is_floating_point]
+        if kept:
+            self.dtypes = (str(kept[0]).removeprefix("torch."),)
+
+    def _holders(self) -> list[tuple[Any, str]]:
+        """Return who holds the rate: the layer itself, or all layers in it, if they agree."""
+        inner = [(m, name) for m in self.module.modules() if (name := named_rate(m))]
+        own = [(m, name) for m, name in inner if m is self.module]
+        found = own or inner
+        rates = {float(getattr(m, name)) for m, name in found}
+        if len(rates) != 1:
+            return []
+        self.rate = rates.pop()
+        return found if all(can_set(m, name) for m, name in found) else []
 
     @classmethod
     def recognises(cls, candidate: Any) -> bool:
@@ -102,7 +126,11 @@ class TorchModule(_Torch):
 
     def __call__(self, x: Any, p: float, training: bool = True) -> Any:
         self._set(p)
-        return self.module.train(training)(x)
+        if training:
+            self.module.train()
+        else:
+            self.module.eval()  # a layer may have one of its own
+        return self.module(x)
 
     def _set(self, p: float) -> None:
         if self.made_by is not None:  # what a layer computes from p is computed anew
@@ -112,31 +140,45 @@ class TorchModule(_Torch):
         if not 0 <= p <= 1:  # many a layer checks p when it is made, and not again
             with suppress(TypeError):
                 type(self.module)(p)
-        if self.attribute is not None and getattr(self.module, self.attribute) != p:
-            setattr(self.module, self.attribute, p)
+        for holder, name in self.holders:
+            if getattr(holder, name) != p:
+                setattr(holder, name, p)
+
+    def put_back(self) -> None:
+        """Give a layer that could not be copied its rate and its mode again."""
+        for holder, name in self.holders:
+            setattr(holder, name, self.rate)
+        self.module.train(self.was_training)
 
 
-class TorchFunction(_Torch):
+def _part_generators(module: Any) -> None:
+    """Give a copy generators of its own: layers of companion.nn share theirs with their copies."""
+    import torch
+
+    own: dict[Any, Any] = {}
+    for part in module.modules():
+        for key, value in vars(part).items():
+            if isinstance(value, torch.Generator):
+                own.setdefault(value, value.clone_state())
+                vars(part)[key] = own[value]
+
+
+class TorchFunction(OnTorch, Function):
     """`f(x, p, training)` on tensors, with or without a `generator`."""
 
     takes = "a function f(x, p, training) of PyTorch"
 
-    def __init__(self, function: Any, made_by: type | None = None) -> None:
-        super().__init__(function)
-        self.function = function
-        self.own_stream = has_parameters(function, "generator")
-        self.by_name = has_parameters(function, "training")
-        self.kwargs = {}
+    def __init__(self, function: Any, made_by: Make | None = None) -> None:
+        super().__init__(function, made_by)
+        self.own_stream = self.call.stream == "generator"
         if self.own_stream:
             import torch
 
-            self.kwargs["generator"] = self.generator = torch.Generator()
+            self.generator = torch.Generator()
 
     @classmethod
     def recognises(cls, candidate: Any) -> bool:
         return callable(candidate)
 
-    def __call__(self, x: Any, p: float, training: bool = True) -> Any:
-        if self.by_name:
-            return self.function(x, p, training=training, **self.kwargs)
-        return self.function(x, p, training, **self.kwargs)
+    def stream(self) -> Any:
+        return self.generator
