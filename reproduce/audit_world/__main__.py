@@ -37,7 +37,15 @@ from tqdm import tqdm
 from audit_world.cases import Case
 from audit_world.sources import hide, load_file
 
-MODULES = ("layers_torch", "layers_numpy")
+MODULES = (
+    "layers_torch",
+    "layers_images",
+    "layers_text",
+    "layers_bayes",
+    "layers_numpy",
+    "layers_other",
+    "layers_keras",
+)
 RESULTS = Path(__file__).with_name("results.json")
 LIMIT = 300
 MARK = "RESULT "

@@ -59,7 +59,7 @@ class Case:
     @property
     def version(self) -> str:
         """The version that is installed."""
-        return metadata.version(self.package)
+        return metadata.version(self.package).split("+")[0]
 
     def __str__(self) -> str:
         return f"{self.package} {self.name}"

@@ -55,11 +55,19 @@ def facts(make: Maker, p: float = 0.3, shape: tuple[int, ...] = (64, 256)) -> Fi
         "kept": sorted({_round(v) for v in y[y != 0][:100_000].tolist()})[:4],
         "inference": _attempt(lambda: _round((run(x, False) - x).abs().max())),
         "p = 1": _attempt(lambda: _extent(make(1.0)(x, True))),
-        "takes": [bad for bad in (-0.1, 1.5, float("nan")) if _takes(make, bad, x)],
+        "takes": [
+            f"{bad:g}" for bad in (-0.1, 1.5, float("nan")) if _takes(make, bad, x)
+        ],
         "dtypes": _dtypes(run, x),
         "bfloat16 rate at .1": _attempt(lambda: _rate(make(0.1), x.bfloat16())),
         "no samples": _attempt(lambda: list(run(x[:0], True).shape)),
     }
+
+
+def mean_rate(make: Maker, p: float, shape: tuple[int, ...]) -> float:
+    """Return which share of ones is dropped at rate `p`."""
+    torch.manual_seed(0)
+    return _rate(make(p), torch.ones(shape))
 
 
 def _round(value: Any) -> float:
