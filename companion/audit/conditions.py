@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ class Condition(NamedTuple):
     x: Array
     call: Callable[[], Array]
     p: float
+    dtype: str
 
 
 CHECKS = Checks()
@@ -57,29 +59,29 @@ def same_in_every_condition(s: Subject) -> Result:
 
 def _departs(s: Subject, condition: Condition, scale: float) -> str:
     """Return what is different in a condition; nothing if nothing is."""
-    name, x, call, p = condition
+    name, x, call, p, dtype = condition
     rest = name.startswith("at rest")
     masks: list[Array] = []
     calls = 2 if rest else int(np.clip(UNITS // x.size, 4, CALLS))
     for _ in range(calls):
         y = call()
         if rest:
-            if not _rests(s, y, x, p):
+            if not _rests(s, y, x, p, dtype):
                 return "not what inference gives elsewhere"
             continue
-        if not s.is_selection(y, x):
+        if not s.is_selection(y, x, dtype):
             return "the result is not the input with units dropped and one scale"
         masks.append(y != 0)
         if masks[-1].any() and not s.scales_by_share(s.main()):
             there = (y[masks[-1]] / x[masks[-1]]).mean()
-            if p == s.p and abs(there / scale - 1) > 4 * s.tolerance() + 2.0**-14:
+            if p == s.p and abs(there / scale - 1) > 4 * s.tolerance(dtype) + 2.0**-14:
                 return f"kept units times {there:.4g}, elsewhere {scale:.4g}"
     return "" if rest else _wrong_masks(s, np.array(masks), p)
 
 
-def _rests(s: Subject, y: Array, x: Array, p: float) -> bool:
+def _rests(s: Subject, y: Array, x: Array, p: float, dtype: str) -> bool:
     factor = s.inference_factor(p)
-    close = np.abs(y - factor * x) <= 4 * s.tolerance() * np.abs(x)
+    close = np.abs(y - factor * x) <= 4 * s.tolerance(dtype) * np.abs(x)
     return y.shape == x.shape and bool(close.all())
 
 
@@ -113,7 +115,7 @@ def _twins(s: Subject, masks: Array) -> bool:
     return not alone and any(
         np.array_equal(one, other)
         for mask in masks
-        for one, other in zip(mask, mask[1:], strict=False)
+        for one, other in pairwise(mask)
     )
 
 
@@ -127,7 +129,9 @@ def _conditions(s: Subject) -> Iterator[Condition]:
             x = make()
             if x is not None:
                 values = s.adapter.values(x)
-                yield Condition(rest + name, values, _caller(s, make, training), s.p)
+                dtype = name if name in s.dtypes else s.dtype
+                call = _caller(s, make, training)
+                yield Condition(rest + name, values, call, s.p, dtype)
         yield from _modes(s, rest, training)
     yield from _after(s)
 
@@ -140,7 +144,7 @@ def _caller(
 
 
 def _inputs(s: Subject) -> Iterator[tuple[str, Call]]:
-    """Yield inputs of other layouts, batches and values."""
+    """Yield inputs of other layouts, batches, values and dtypes."""
     a, shape, batch = s.adapter, s.call_shape, s.batch_axis
     if len(set(s.shared) & {0}) == 0:
         yield "a transposed input", lambda: a.reversed(s.input(shape=shape[::-1]))
@@ -151,6 +155,8 @@ def _inputs(s: Subject) -> Iterator[tuple[str, Call]]:
     for size in (1e-3, 1e3):
         larger = partial(a.array, size * s.numbers(), s.dtype)
         yield f"values {size:g} times as large", larger
+    for dtype in s.dtypes[1:]:
+        yield dtype, partial(s.input, dtype)
 
 
 def _modes(s: Subject, rest: str, training: bool) -> Iterator[Condition]:
@@ -164,9 +170,9 @@ def _modes(s: Subject, rest: str, training: bool) -> Iterator[Condition]:
         y, _ = a.gradient(s.input(), s.p, a.array(np.ones(s.call_shape), s.dtype))
         return a.values(y)
 
-    yield Condition(f"{rest}without gradients", x, without, s.p)
+    yield Condition(f"{rest}without gradients", x, without, s.p, s.dtype)
     if training and a.has_backward:
-        yield Condition("with gradients", x, recorded, s.p)
+        yield Condition("with gradients", x, recorded, s.p, s.dtype)
 
 
 def _after(s: Subject) -> Iterator[Condition]:
@@ -183,21 +189,22 @@ def _after(s: Subject) -> Iterator[Condition]:
         return call
 
     if s.adapter.has_inference:
-        yield Condition("after inference", x, after(s.p, False), s.p)
+        yield Condition("after inference", x, after(s.p, False), s.p, s.dtype)
         rested = after(s.p, True)
 
         def at_rest() -> Array:
             rested()
             return s.output(s.input(), s.p, training=False)
 
-        yield Condition("at rest, after training", x, at_rest, s.p)
+        yield Condition("at rest, after training", x, at_rest, s.p, s.dtype)
     if s.adapter.sets_p:
         other = 0.9 if s.p != 0.9 else 0.1
-        yield Condition(f"after p = {other:g}", x, after(other, True), s.p)
+        yield Condition(f"after p = {other:g}", x, after(other, True), s.p, s.dtype)
         x1 = s.input_values()
         yield Condition(
             f"p = {other:g} after p = {s.p:g}",
             x1,
             _caller(s, s.input, True, other),
             other,
+            s.dtype,
         )

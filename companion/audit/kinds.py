@@ -14,6 +14,8 @@ KINDS = (
     "units", "channels", "tokens", "steps", "paths", "blocks", "weights", "noise", "alpha",
 )  # fmt: skip
 FIRST_CALLS = 32  # after which what was never seen is said not to happen
+SOME = 1024  # units, of which the number that comes most often is sought
+WEIGHT_CALLS = 16
 NEIGHBOURS = 0.2  # correlation of units side by side that are parts of blocks
 
 
@@ -90,13 +92,20 @@ def _alpha(s: "Subject", x: Array, outputs: list[Array]) -> Family | None:
 
 def alpha_line(y: Array, x: Array) -> tuple[float, float, float]:
     """Return slope and offset of the kept units, and what dropped units are set to."""
-    values, counts = np.unique(y, return_counts=True)
-    common = values[counts.argmax()]
+    common = _commonest(y)
     kept = y != common
     if kept.sum() < 2:
-        return 0.0, 0.0, float(common)
-    a, b = np.polyfit(x[kept], y[kept], 1)
-    return float(a), float(b), float(common)
+        return 0.0, 0.0, common
+    low, high = (np.flatnonzero(kept)[f(x[kept])] for f in (np.argmin, np.argmax))
+    a = (y.flat[high] - y.flat[low]) / (x.flat[high] - x.flat[low])
+    return float(a), float(y.flat[high] - a * x.flat[high]), common
+
+
+def _commonest(y: Array) -> float:
+    values, counts = np.unique(y.flat[:SOME], return_counts=True)
+    if counts.max() == 1 and y.size > SOME:
+        values, counts = np.unique(y, return_counts=True)
+    return float(values[counts.argmax()])
 
 
 def alpha_factors(y: Array, x: Array) -> Array:
@@ -134,13 +143,30 @@ def weights_seen(s: "Subject", stream: int = 0) -> tuple[Array, Array]:
 
     def seen(training: bool) -> Array:
         bias = s.output(s.adapter.array(nothing, s.dtype), s.p, training)
-        s.restart(stream)
+        s.restart(2 * stream + training)  # at rest with other numbers, if it draws any
         y = s.output(s.adapter.array(units, s.dtype), s.p, training)
         weights = y - bias
         limit = 4 * s.tolerance() * max(1e-30, np.abs(y).max())
         return np.where(np.abs(weights) <= limit, 0.0, weights)
 
     return seen(False), seen(True)
+
+
+def weights_drawn(s: "Subject") -> tuple[Array, Array] | None:
+    """Return which weights each call kept, and what they were multiplied by.
+
+    None if the weights at inference are not the same in every call.
+    """
+    kept, ratios = [], []
+    first = weights_seen(s)[0]
+    for call in range(WEIGHT_CALLS):
+        before, after = weights_seen(s, call)
+        if not np.array_equal(before, first):
+            return None
+        there = before != 0
+        kept.append(after[there] != 0)
+        ratios.append((after[there] / before[there])[kept[-1]])
+    return np.array(kept), np.concatenate(ratios)
 
 
 # Noise
@@ -209,7 +235,7 @@ def named_selection(s: "Subject") -> tuple[str, str]:
 
 def in_blocks(s: "Subject") -> bool:
     """Return True if neighbours along the last two axes go together, and units far apart do not."""
-    if len(s.shape) < 3 or s.shared:
+    if len(s.shape) < 3 or any(axis > 0 for axis in s.shared):
         return False
     masks = s.main().masks.astype(float)
     axes = [-1, -2] if len(s.shape) > 3 else [-1]

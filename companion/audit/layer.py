@@ -39,15 +39,31 @@ def audit(
     candidate : callable, torch.nn.Module, class or Adapter
         One of: a function ``f(x, p, training, rng)`` on NumPy arrays, with an attribute
         ``backward(grad)`` if its gradient is to be checked; a layer of PyTorch, of which a copy
-        is audited; a function ``f(x, p, training)`` of PyTorch, with or without a parameter
-        `generator`; a compiled PyTensor function of ``x``, of ``x, p`` or of ``x, p, training``;
-        a layer of Keras. A class is called with `p` first. For anything else write an `Adapter`.
-    p : float
+        is audited; a function ``f(x, p, training)`` of PyTorch or NumPy; a compiled PyTensor
+        function of ``x``, of ``x, p`` or of ``x, p, training``; a layer of Keras, Flax or
+        Equinox; a function of JAX. Parameters are told by their names, as ``drop_prob`` or
+        ``deterministic``, and else by their order. A class is made with `p` first, or by its
+        name. For anything else write two lines around it, or an `Adapter`.
+    p : float, optional
         The drop probability (not the keep probability!) of the main sample, in (0, 1). The rate,
-        the scale and the mean are looked at for 0.1, 0.5 and 0.9 as well.
-    shape : tuple of int
-        Shape of the input: samples first, then units. A layer that drops channels needs
-        ``(samples, channels, height, width)``.
+        the scale and the mean are looked at for 0.1, 0.5 and 0.9 as well, where p can be set.
+        None: 0.5 where it can be set, else the rate that the layer was made with, by the names
+        in use, or an estimate.
+    shape : sequence of int, optional
+        Shape of the input. None: ``(64, 256)``, and where that raises an error, shapes of three,
+        four and five axes.
+    batch_axis : int or None
+        The axis of the samples; None if there is none.
+    dtypes : sequence of str, optional
+        The dtypes to try, the widest first. None: those of the framework, or of the weights.
+    arguments : mapping, optional
+        What a class is made with besides p, or a function is called with, by name.
+    kind : str, optional
+        What is meant to be dropped: "units", "channels", "tokens", "steps", "paths", "blocks",
+        "weights", "noise" or "alpha"; anything else fails. None: whatever it is found to be is
+        taken for what is meant, and said.
+    skip : mapping of str to str, optional
+        Codes of checks that are not to be made, each with the reason, which the report repeats.
     seed : int
         Decides the inputs and all masks.
     alpha : float
@@ -56,15 +72,17 @@ def audit(
     Returns
     -------
     AuditReport
-        An implementation that raises, returns something else than an array, or takes longer
-        than a minute for a check fails that check; nothing is raised.
+        Whatever the candidate does, nothing is raised. If the first call raises an error, returns
+        no array or another shape, the audit could not run: `passed` is None, and `obstacle` says
+        what was called and what to change.
 
     Raises
     ------
     TypeError
         If `candidate` is none of the above.
     ValueError
-        If `p` is not in (0, 1), `alpha` not in (0, 1) or `shape` has an axis of no elements.
+        If `p` is not in (0, 1), `alpha` not in (0, 1), `shape` has an axis of no elements,
+        `batch_axis` is no axis of it, `kind` is no kind or `skip` has a code of no check.
 
     See Also
     --------
@@ -75,8 +93,14 @@ def audit(
     -----
     Rates and means are tested with exact binomial tails; dependence between units, samples and
     calls with exact hypergeometric ones (Fisher's test), of the worst of all pairs, times their
-    number; the spread of the number of kept units with a scaled chi-square. Every such test has
-    the level ``alpha / 32``, and there are no more than 32 (Bonferroni).
+    number; the spread of the number of kept units with a scaled chi-square. Where units hang
+    together, as in DropBlock, samples and calls are compared by Student's test of sums over
+    samples, which asks no independence of units. Every such test has the level ``alpha / 64``,
+    and there are no more than 64 (Bonferroni).
+
+    The checks are made in the thread of the caller. In the main thread a check that takes longer
+    than a minute fails, where the system has alarms (not on Windows); the command,
+    ``python -m companion.audit``, can end what hangs anywhere.
 
     The global states of `random`, `numpy.random` and PyTorch are put back afterwards.
 
@@ -96,6 +120,8 @@ def audit(
     check_inside(alpha, "alpha")
     if kind is not None:
         check_option(kind, KINDS, "kind")
+    for code in skip or {}:
+        check_option(code, [check.code for check in CHECKS], "skip")
     if shape is not None:
         shape = _checked_shape(shape, batch_axis)
     name = getattr(candidate, "__name__", None) or type(candidate).__name__

@@ -413,18 +413,17 @@ def fresh_mask(s: Subject) -> Result:
     masks = s.distinct(s.main())
     if s.in_blocks or s.dependent:
         return _fresh_in_blocks(s, masks, why)
-    pairs = len(masks) // 2
-    before, after = masks[: 2 * pairs : 2], masks[1 : 2 * pairs : 2]
-    measured = f"correlation {correlation(before, after):+.4f}"
-    bound = f"within ±{stats.norm.isf(s.level / 2) / sqrt(before.size):.4f}"
-    if overlap_p(before, after) < s.level:
-        return Result("fail", measured, bound, why)
     calls = np.ascontiguousarray(masks.reshape(len(masks), -1).T)
     chance, of_two = _worst_pair(calls, np.arange(min(len(masks), PAIRED)), "calls")
     if chance < s.level:
         bound = f"within ±{_limit(s, len(calls), calls.shape[1]):.3f}"
         return Result("fail", of_two, bound, why)
-    return Result("pass", measured, bound)
+    pairs = len(masks) // 2
+    before, after = masks[: 2 * pairs : 2], masks[1 : 2 * pairs : 2]
+    measured = f"correlation {correlation(before, after):+.4f}"
+    bound = f"within ±{stats.norm.isf(s.level / 2) / sqrt(before.size):.4f}"
+    failed = overlap_p(before, after) < s.level
+    return Result("fail" if failed else "pass", measured, bound, why if failed else "")
 
 
 def _fresh_in_blocks(s: Subject, masks: Array, why: str) -> Result:

@@ -105,6 +105,11 @@ class Subject:
         return kinds.find_family(self)
 
     @cached_property
+    def weights(self) -> tuple[Array, Array] | None:
+        """Which weights were kept, and what they were multiplied by, if weights are dropped."""
+        return kinds.weights_drawn(self)
+
+    @cached_property
     def in_blocks(self) -> bool:
         """True if neighbouring units are dropped together."""
         return self.family.kind == "selection" and kinds.in_blocks(self)
@@ -272,9 +277,11 @@ class Subject:
         return sorted({self.p, 0.1, 0.5, 0.9}) if self.adapter.sets_p else [self.p]
 
     def settings(self) -> list[tuple[float, str]]:
-        """Return every p, in the first dtype and in those of half precision."""
-        halves = [d for d in self.dtypes[1:] if d.endswith("float16")]
-        return [(p, dtype) for dtype in (self.dtype, *halves) for p in self.rates]
+        """Return every p in the first dtype and in those of half precision; the main p in all."""
+        fine = [d for d in self.dtypes[1:] if not d.endswith("float16")]
+        others = [d for d in self.dtypes if d not in fine]
+        every = [(p, dtype) for dtype in others for p in self.rates]
+        return every + [(self.p, dtype) for dtype in fine]
 
     def _returned(self, dtype: str) -> str:
         return self.adapter.dtype(self.adapter(self.input(dtype), self.p))

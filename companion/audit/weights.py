@@ -1,34 +1,24 @@
 """What is asked where weights are dropped in place of units."""
 
-from functools import cache
-
 import numpy as np
 
+from companion.audit.adapters import Array
 from companion.audit.chance import two_sided
-from companion.audit.kinds import weights_seen
 from companion.audit.runner import NotApplicableError, Result
 from companion.audit.subject import Subject
 
 from scipy import stats  # isort: skip
 
-CALLS = 16
 
-
-@cache
-def _draws(s: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the weights each call kept, and what they were multiplied by."""
-    kept, ratios = [], []
-    for call in range(CALLS):
-        before, after = weights_seen(s, call)
-        there = before != 0
-        kept.append(after[there] != 0)
-        ratios.append((after[there] / before[there])[kept[-1]])
-    return np.array(kept), np.concatenate(ratios)
+def _drawn(s: Subject) -> tuple[Array, Array]:
+    if s.weights is None:
+        raise NotApplicableError("weights are dropped at inference as well")
+    return s.weights
 
 
 def drop_rate(s: Subject) -> Result:
     """Count the weights that are dropped."""
-    kept, _ = _draws(s)
+    kept, _ = _drawn(s)
     dropped, n = 1 - kept.mean(), kept.size
     if s.estimated:
         why = "p was not given and could not be read, so it was estimated from what is dropped."
@@ -43,7 +33,7 @@ def drop_rate(s: Subject) -> Result:
 
 def scale(s: Subject) -> Result:
     """Compare weights that are kept with those at inference."""
-    _, ratios = _draws(s)
+    _, ratios = _drawn(s)
     wanted = 1 / (1 - s.p)
     bound = f"{wanted:.4g} times those at inference"
     off = np.abs(ratios / wanted - 1).max(initial=0.0)

@@ -8,17 +8,42 @@ from collections.abc import Iterator
 from typing import Any
 
 from companion.audit.adapters.base import Adapter, Array, FrameworkAdapter, Make
-from companion.audit.adapters.of_keras import KerasLayer
+from companion.audit.adapters.of_array_api import ArrayAPIFunction, MLXFunction
+from companion.audit.adapters.of_jax import (
+    EquinoxLayer,
+    FlaxLinenModule,
+    FlaxNNXModule,
+    HaikuTransform,
+    JAXFunction,
+)
+from companion.audit.adapters.of_keras import (
+    KerasLayer,
+    KerasOnJAX,
+    KerasOnTensorFlow,
+    KerasOnTorch,
+)
 from companion.audit.adapters.of_numpy import GlobalNumPyFunction, NumPyFunction
 from companion.audit.adapters.of_pytensor import PyTensorFunction
+from companion.audit.adapters.of_tinygrad import TinygradFunction
 from companion.audit.adapters.of_torch import TorchFunction, TorchModule
 
 __all__ = ["KINDS", "Adapter", "Array", "FrameworkAdapter", "Make", "adapters_of"]
 
 KINDS: tuple[type[FrameworkAdapter], ...] = (  # the first that can call it takes it
-    KerasLayer,  # on PyTorch a layer of Keras is a Module as well
+    KerasOnTorch,  # on PyTorch a layer of Keras is a Module as well
+    KerasOnJAX,
+    KerasOnTensorFlow,
+    KerasLayer,
     TorchModule,
     PyTensorFunction,
+    EquinoxLayer,
+    FlaxLinenModule,
+    FlaxNNXModule,
+    HaikuTransform,
+    TinygradFunction,
+    MLXFunction,
+    ArrayAPIFunction,
+    JAXFunction,  # takes what has a key and is none of these
     NumPyFunction,
     TorchFunction,
     GlobalNumPyFunction,  # takes all functions that are left
@@ -35,7 +60,7 @@ def adapters_of(candidate: Any, make: Make | None = None) -> Iterator[Adapter]:
         return
     kinds = [kind for kind in KINDS if kind.recognises(candidate)]
     if not kinds:
-        taken = ", ".join(kind.takes for kind in reversed(KINDS))
+        taken = ", ".join(dict.fromkeys(kind.takes for kind in reversed(KINDS)))
         raise TypeError(
             f"candidate must be {taken} or a companion.audit.Adapter; got {candidate!r}"
         )

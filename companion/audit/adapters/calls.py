@@ -4,7 +4,6 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from numbers import Real
 from typing import Any, NamedTuple
 
 RATES = (  # what p is called in the world
@@ -75,12 +74,9 @@ def named_rate(thing: Any) -> str | None:
     """Return the attribute that holds a layer's rate, by the names in use."""
     for name in RATES:
         with suppress(Exception):  # a property may raise
-            value = getattr(thing, name, None)
-            if (
-                isinstance(value, Real)
-                and not isinstance(value, bool)
-                and 0 <= value <= 1
-            ):
+            value: Any = getattr(thing, name, None)
+            number = isinstance(value, float | int) and not isinstance(value, bool)
+            if number and 0 <= value <= 1:
                 return name
     return None
 
