@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import companion
 from companion.audit import audit_model
 from companion.audit import misuses as m
-from companion.audit.model import ORDER, RAN
+from companion.audit.model import ORDER, PROBES, RAN
 
 ROOT = "(the model itself)"
 X = torch.linspace(-1, 1, 32).reshape(4, 8)
@@ -117,6 +117,7 @@ PRESENT = {
     ],
     m.OUTPUT: [
         ("1", Sequential(Linear(8, 8), D), X),
+        ("1", Sequential(Linear(8, 8), companion.nn.Dropout()), X),
         ("1", Sequential(Linear(8, 8), ByHand(), Flatten()), X),
         ("1.1", Sequential(ReLU(), Sequential(Linear(8, 8), D)), X),
         ("0 = 2", Sequential(shared, Linear(8, 8), shared), X),
@@ -135,6 +136,12 @@ PRESENT = {
     ],
     m.TWICE: [
         ("2", seq(D, Dropout()), X),
+        ("2", seq(companion.nn.Dropout(), companion.nn.Dropout(inplace=True)), X),
+        (
+            ROOT,
+            Net(lambda n, x: torch.native_dropout(n.d(x), 0.1, n.training)[0], d=D),
+            X,
+        ),
         ("3", seq(D, Flatten(), nn.AlphaDropout()), X),
         ("1 = 2", seq(shared, shared), X),
         ("2.0", seq(D, Sequential(Dropout(inplace=True), ReLU())), X),
@@ -144,10 +151,11 @@ PRESENT = {
         ("1", seq(D2()), LONG),
         ("1", seq(nn.Dropout1d()), X),
         ("1.1", seq(Sequential(ReLU(), nn.Dropout3d())), IMAGES),
+        ("1", seq(companion.nn.Dropout2d()), LONG),
+        ("1", seq(companion.nn.Dropout1d()), X),
         (ROOT, Net(lambda n, x: F.dropout2d(x, 0.5, n.training)), LONG),
     ],
     m.RATE: [
-        ("1", seq(Dropout(0)), X),
         ("1.0", seq(Sequential(Dropout(1.0))), X),
         (ROOT, Net(lambda n, x: F.dropout(x, 1.0, n.training)), X),
         (ROOT, nn.MultiheadAttention(8, 2, dropout=1), (LONG, LONG, LONG)),
@@ -164,6 +172,7 @@ PRESENT = {
         ("1", seq(Pinned(False)), X),
     ],
     m.RNN: [
+        ("0", Sequential(rnn(companion.nn.LSTM)), LONG),
         ("0", Sequential(rnn(nn.GRU)), LONG),
         ("0.r", Sequential(Net(lambda n, x: n.r(x)[0], r=rnn())), {"input": LONG}),
     ],
@@ -185,13 +194,14 @@ def test_in_a_chain_it_is_found_without_an_input(misuse, path, model):
     assert found(model) == {(misuse, path)}
     said = verdicts(model).items()
     unknown = {name for name, verdict in said if verdict == "not applicable"}
-    assert unknown == {RAN, m.ACTIVE.name, m.SHAPE.name}
+    assert unknown == {RAN, m.SHAPE.name} | {misuse.name for misuse in PROBES}
 
 
 def test_without_an_input_the_rest_is_not_applicable_and_says_so():
     report = audit_model(Net(lambda n, x: x, inner=seq(D, BN)))
     missing = {c.name: c.measured for c in report.checks if c.verdict != "pass"}
-    names = [RAN, m.ACTIVE.name, m.OUTPUT.name, m.TWICE.name, m.SHAPE.name]
+    names = [RAN, m.OUTPUT.name, m.TWICE.name, m.SHAPE.name]
+    names += [misuse.name for misuse in PROBES]
     reasons = dict.fromkeys(names, "needs an example_input")
     assert missing == {m.BATCHNORM.name: "inner.1"} | reasons
 
@@ -255,30 +265,38 @@ def failing(*modes):
     return Bare(run, d=D)
 
 
-def test_a_forward_pass_that_raises_is_reported():
-    both, training = audit_model(failing(True, False), X), audit_model(failing(True), X)
-    assert both.checks[0].verdict == "fail"
-    assert both.checks[0].measured == "eval(): ValueError: no luck"
-    assert {c.measured for c in both.checks[1:6]} == {"the model did not run"}
+def test_where_eval_raises_it_could_not_run_and_says_what_was_called():
+    report = audit_model(failing(True, False), {"x": X})
+    assert report.passed is None
+    assert "eval(): ValueError: no luck" in report.obstacle
+    assert "model(x=a float32 tensor of shape (4, 8))" in report.obstacle
+    assert "audit_model(model, (x, mask))" in report.obstacle
+    ran, *checks = report.checks
+    assert (ran.code, ran.verdict) == ("DR300", "not applicable")
+    unknown = {c.name for c in checks if c.measured == "the model did not run"}
+    assert unknown == {misuse.name for misuse in (*ORDER, *PROBES, m.SHAPE)}
+    tree = audit_model(Sequential(Linear(3, 8), rnn(), Dropout(1.0), Linear(8, 8)), X)
+    assert {c.name for c in tree.failures} == {m.RNN.name, m.RATE.name}
+    assert tree.passed is None
+
+
+def test_where_only_one_mode_raises_the_other_is_looked_at():
+    training = audit_model(failing(True), X)
     assert training.checks[0].verdict == "note"
     assert training.checks[0].measured == "train(): ValueError: no luck"
     assert [c.name for c in training.failures] == [m.OUTPUT.name]
+    assert verdicts(failing(True), X)[m.REPEATS.name] == "not applicable"
+    assert verdicts(failing(True), X)[m.ACTIVE.name] == "pass"
     evaluation = verdicts(failing(False), X)
-    assert (evaluation[RAN], evaluation[m.ACTIVE.name]) == ("fail", "not applicable")
+    assert (evaluation[RAN], evaluation[m.ACTIVE.name]) == ("not applicable",) * 2
 
 
-class Uncopied(Net):
-    def __deepcopy__(self, memo):
-        return self
-
-
-@pytest.mark.parametrize("model", [Uncopied(resting), Net(resting, x=Linear(8, 8)(X))])
-def test_a_model_that_cannot_be_copied_is_reported(model):
-    report = audit_model(model, X)
-    assert [c.name for c in report.failures] == [RAN]
-    assert report.failures[0].measured.startswith("preparing a copy: RuntimeError: ")
-    looked_for = {c.name for c in report.checks if c.verdict == "pass"}
-    assert looked_for == {m.RATE.name, m.RNN.name}
+def test_layers_that_are_off_are_one_note():
+    report = audit_model(seq(Dropout(0), ReLU(), companion.nn.Dropout(0), Dropout()), X)
+    (note,) = [c for c in report.checks if c.verdict == "note"]
+    assert (note.name, note.measured) == (m.RATE.name, "1, 3")
+    assert report.passed
+    assert "not handed on" in note.consequence
 
 
 @pytest.mark.parametrize("model", [None, Dropout, "resnet"])
@@ -335,3 +353,26 @@ def test_where_one_mode_ran_a_chain_that_did_not_is_no_finding():
     model = failing(False)
     model.unused = seq(D, BN)
     assert verdicts(model, X)[m.BATCHNORM.name] == "pass"
+
+
+class NeuralNet:
+    """What holds a network, in the manner of skorch."""
+
+    def __init__(self):
+        self.module_ = Linear(8, 8)
+
+
+def test_of_what_holds_a_network_it_says_where():
+    with pytest.raises(TypeError, match=r"hand over the network inside it, \.module_"):
+        audit_model(NeuralNet())
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("skorch.classifier", "module_"), ("pytorch_tabnet.x", "network")],
+)
+def test_of_what_will_hold_a_network_too(package, name):
+    members = {"__module__": package, "initialize": 1} if name == "module_" else {}
+    kind = type("Net", (), {"__module__": package} | members)
+    with pytest.raises(TypeError, match=rf"fit it and hand over .*, \.{name}"):
+        audit_model(kind())

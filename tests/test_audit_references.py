@@ -185,9 +185,12 @@ def test_a_part_that_raises_and_is_caught_is_not_taken_for_the_caller():
     assert (finding.name, finding.measured) == (ACTIVE.name, "(the model itself)")
 
 
-def test_it_runs_without_gradients():
-    recorded = []
+RECORDED = []  # not in the hook's closure, which would be put back
+
+
+def test_gradients_are_recorded_in_one_pass_of_training():
     model = resnet()
-    model.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
+    model.register_forward_hook(lambda *_: RECORDED.append(torch.is_grad_enabled()))
     audit_model(model, IMAGES)
-    assert recorded == [False, False]
+    assert sum(RECORDED) == 1
+    assert len(RECORDED) < 40

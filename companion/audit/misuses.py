@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from companion.audit.report import Check
+from companion.audit.report import Check, Verdict
 
 
 class Misuse(NamedTuple):
@@ -28,19 +28,21 @@ class Finding(NamedTuple):
     misuse: Misuse
     path: str
     said: str
+    verdict: Verdict = "fail"
 
     def check(self) -> Check:
         name, meaning, advice, code = self.misuse
-        return Check(
-            name, meaning, "fail", self.path, "", advice.format(self.said), code
-        )
+        said = advice.format(self.said)
+        return Check(name, meaning, self.verdict, self.path, "", said, code)
 
 
 class Findings(list[Finding]):
     """Findings in the order in which they were made; one may come twice."""
 
-    def add(self, misuse: Misuse, path: str, said: str = "") -> None:
-        self.append(Finding(misuse, path, said))
+    def add(
+        self, misuse: Misuse, path: str, said: str = "", verdict: Verdict = "fail"
+    ) -> None:
+        self.append(Finding(misuse, path, said, verdict))
 
     def of(self, misuse: Misuse) -> list[Finding]:
         """Return the findings of one misuse, each once."""
@@ -51,10 +53,10 @@ MISUSES = Misuses()
 
 ACTIVE = MISUSES.add(
     "dropout active in eval()",
-    "Does every dropout rest after model.eval()?",
-    "{} drops in eval() as well, so predictions are random and the same input gets different "
-    "answers. Pass training=self.training; make layers in __init__, not in forward. If this "
-    "is Monte Carlo dropout (Gal and Ghahramani, 2016), which looks the same, keep it.",
+    "Does every dropout rest after model.eval(), and do two passes agree?",
+    "{} in eval() as well, so predictions are random and the same input gets different "
+    "answers. Pass training=self.training; make layers in __init__, not in forward. Is it on "
+    "purpose, as in Monte Carlo dropout (Gal and Ghahramani, 2016)? Then keep it.",
 )
 OUTPUT = MISUSES.add(
     "dropout on the output",
@@ -85,7 +87,7 @@ SHAPE = MISUSES.add(
 RATE = MISUSES.add(
     "p = 0 or p = 1",
     "Is every drop probability strictly between 0 and 1?",
-    "{}; p is the probability to drop, not to keep. Remove the layer or choose another p.",
+    "{} p is the probability to drop, not to keep.",
 )
 STUCK = MISUSES.add(
     "dropout stuck in one mode",
@@ -101,8 +103,60 @@ RNN = MISUSES.add(
     "num_layers=2 or more, or an nn.Dropout on its output.",
 )
 
+REPEATS = MISUSES.add(
+    "masks that repeat",
+    "Do two training passes in a row draw other masks?",
+    "{}, so every batch trains the same thinned network. Draw a mask in each forward pass, and "
+    "make and seed generators once, in __init__.",
+)
+RESET = MISUSES.add(
+    "random numbers set back",
+    "Does a forward pass leave the generators that nobody owns where its draws end?",
+    "After two passes from different seeds the generator of {} stands in the same place: it is "
+    "seeded or set in forward, and whatever draws from it repeats itself. Give the model a "
+    "generator of its own, or seed once, before training.",
+)
+SHARED = MISUSES.add(
+    "one mask for the batch",
+    "Do the samples of a batch get masks of their own?",
+    "{}. Gradients of the samples of a batch are then those of one thinned network. Draw the "
+    "mask in the shape of the input, with the batch axis.",
+)
+CARRIED = MISUSES.add(
+    "one mode changes the other",
+    "Is eval() the same after a training pass, and training the same after eval()?",
+    "{}. Keep nothing of a pass in attributes that the other mode reads.",
+)
+CHECKPOINT = MISUSES.add(
+    "other masks when recomputed",
+    "Does a checkpoint that computes again in the backward pass drop the same units?",
+    "{}, so the gradient is that of another network than the loss. Leave "
+    "preserve_rng_state=True, and draw from PyTorch's own generator, which a checkpoint puts "
+    "back, or from a key.",
+)
+MOVED = MISUSES.add(
+    "statistics move in eval()",
+    "Are buffers after a pass in eval() what they were before?",
+    "{} changes with each prediction, so answers depend on what was asked before and on the "
+    "batch. Is it Monte Carlo dropout? Then switch on the dropouts alone: only they are to be "
+    "in training mode.",
+)
+MODES = MISUSES.add(
+    "mode not put back",
+    "Does a forward pass leave train() and eval() as it found them?",
+    "A forward pass in {} mode. Whoever calls train() or eval() within forward must put the "
+    "mode back, of every submodule, also after an error.",
+)
+BATCH = MISUSES.add(
+    "answers depend on the batch",
+    "Does eval() give a sample alone the answer that it gets in a batch?",
+    "In eval() a sample gets another answer alone than in a batch. Is it meant? Batch "
+    "normalisation in training mode, or without running statistics, does so.",
+)
+
 # What a finding says of its place
-NO_EFFECT = "With p = 0 it has no effect"
-ALL_ZEROS = "With p = 1 its output is all zeros in training"
+NO_EFFECT = "With p = 0 these have no effect: off by default, or an argument that is not handed on?"
+ALL_ZEROS = "With p = 1 its output is all zeros in training; choose another p."
 ON = "still drops after model.eval(), so predictions are random"
 OFF = "does not drop after model.train(), so it does nothing"
+PART = "Its outputs differ from pass to pass"

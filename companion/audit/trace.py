@@ -1,22 +1,23 @@
 """Watch a model run: which dropouts act, and where their outputs go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from companion.audit import misuses as m
+from companion.audit.hooked import Hooked
+from companion.audit.passes import arguments
 from companion.audit.trail import Trail, after_dropout
 from companion.audit.tree import Names
 
 CHANNELS = {"dropout1d": 3, "dropout2d": 4, "dropout3d": 5}  # axes of a batch
 KINDS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
-DROPOUTS = {*KINDS, *(f"{kind}_" for kind in KINDS), *CHANNELS}
+DROPOUTS = {*KINDS, *(f"{kind}_" for kind in KINDS), *CHANNELS, "native_dropout"}
 CALLS = dict.fromkeys(DROPOUTS, ("input", "p", "training")) | {  # arguments, in order
     "scaled_dot_product_attention": ("",) * 4 + ("dropout_p",),
     "multi_head_attention_forward": ("",) * 10 + ("dropout_p",),
@@ -25,7 +26,7 @@ SHAPE_ONLY = """__get__ __getitem__ chunk clone contiguous detach expand flatten
     reshape split squeeze swapaxes t to transpose unbind unflatten unsqueeze view view_as"""
 
 
-class Trace(TorchFunctionMode):
+class Trace(Hooked):
     """Watch forward passes: which dropouts run, and where their outputs go."""
 
     def __init__(self, names: Names, findings: m.Findings) -> None:
@@ -33,15 +34,10 @@ class Trace(TorchFunctionMode):
         self.names, self.findings = names, findings
         self.stuck = {finding.path for finding in findings.of(m.STUCK)}
         self.trails = WeakTensorKeyDictionary()
-        for module in names:
-            module.register_forward_pre_hook(self._enter)
-            module.register_forward_hook(
-                self._leave, with_kwargs=True, always_call=True
-            )
 
     def run(self, model: nn.Module, training: bool, example: Any) -> None:
-        args, kwargs = _arguments(example)
-        self.training, self.stack = training, [model]
+        args, kwargs = arguments(example)
+        self.training, self.stack = training, [(model, self.names[model])]
         with self:
             outputs = model(*args, **kwargs)
         tensors = (x for x in tree_leaves(outputs) if isinstance(x, Tensor))
@@ -51,14 +47,17 @@ class Trace(TorchFunctionMode):
                 self.findings.add(m.OUTPUT, trail.drop.path)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        self.stack.append(module)
+        self.stack.append((module, self.names.get(module, self.stack[-1][1])))
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        self.stack.pop()
+        _, path = self.stack.pop()
         if not isinstance(module, _DropoutNd):
             return output
         x = _first(args, kwargs)
-        return self._dropped(self.names[module], module.p, x, output)
+        for kind in type(module).__mro__:  # ours do not call PyTorch's functions
+            if kind.__module__ == "companion.nn.dropout":
+                self._check_shape(path, kind.__name__.lower(), x)
+        return self._dropped(path, module.p, x, output)
 
     def __torch_function__(
         self,
@@ -68,15 +67,17 @@ class Trace(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        name, module = getattr(func, "__name__", ""), self.stack[-1]
+        name, (module, path) = getattr(func, "__name__", ""), self.stack[-1]
         x = _first(args, kwargs)
-        path, trail = self.names[module], self._trail(x)
+        trail = self._trail(x)
         p = self._inspect(name, path, x, args, kwargs) if name in CALLS else 0.0
         if func is F.batch_norm and trail and args[1] is not None:  # running statistics
             self.findings.add(m.BATCHNORM, trail.drop.path, path)
         result = func(*args, **kwargs)
         if isinstance(module, _DropoutNd):  # `_leave` follows what a layer returns
             return result
+        if name == "native_dropout":  # and the mask
+            return self._dropped(path, p, x, result[0]), result[1]
         if name in DROPOUTS:
             return self._dropped(path, p, x, result)
         self._follow(name, tree_leaves((args, kwargs)), tree_leaves(result))
@@ -87,17 +88,21 @@ class Trace(TorchFunctionMode):
     ) -> float:
         """Look at a call to a dropout, or to an attention that has one; return its p."""
         options = dict(zip(CALLS[name], args, strict=False)) | kwargs
-        p = options.get("p", options.get("dropout_p", 0.0))
+        p = options.get("p", options.get("dropout_p"))
+        p = 0.0 if p is None else float(p)
         active = options.get("training", options.get("train", True))
         if active and p > 0 and not self.training and path not in self.stuck:
-            self.findings.add(m.ACTIVE, path, f"{name} with p = {p:g}")
+            self.findings.add(m.ACTIVE, path, f"{name} with p = {p:g} drops")
         if p == 1 and name in DROPOUTS:
             self.findings.add(m.RATE, path, m.ALL_ZEROS)
-        axes = CHANNELS.get(name, x.ndim)
-        if x.ndim != axes:
+        self._check_shape(path, name, x)
+        return p
+
+    def _check_shape(self, path: str, name: str, x: Any) -> None:
+        axes = CHANNELS.get(name)
+        if axes and isinstance(x, Tensor) and x.ndim != axes:
             said = f"{name} takes {axes} axes and got {x.ndim}"
             self.findings.add(m.SHAPE, path, said)
-        return p
 
     def _dropped(self, path: str, p: float, x: Any, y: Any) -> Any:
         trail = after_dropout(self._trail(x), path, p, self.findings)
@@ -134,11 +139,3 @@ class Trace(TorchFunctionMode):
 
 def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
     return next(iter((*args, *kwargs.values())), None)
-
-
-def _arguments(example: Any) -> tuple[tuple, dict[str, Any]]:
-    """Return what to call a model with, in copies that it may write to."""
-    example = tree_map_only(Tensor, lambda x: x.detach().clone(), example)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (example if type(example) is tuple else (example,)), {}

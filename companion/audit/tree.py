@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from torch import Generator, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -12,6 +12,7 @@ from companion.audit import misuses as m
 from companion.audit.trail import Trail, after_dropout
 
 Names = dict[nn.Module, str]
+ROOT = "(the model itself)"
 SHAPE_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -22,7 +23,7 @@ def name_modules(model: nn.Module) -> Names:
     """
     paths: dict[nn.Module, list[str]] = defaultdict(list)
     for path, module in model.named_modules(remove_duplicate=False):
-        paths[module].append(path or "(the model itself)")
+        paths[module].append(path or ROOT)
     queue = list(model.named_modules())
     for path, module in queue:  # which grows
         for key, hidden in _attributes(module):
@@ -45,16 +46,6 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield from ((key + i, item) for i, item in items if isinstance(item, nn.Module))
 
 
-def part_from_original(names: Names) -> None:
-    """Give a copy generators of its own: layers of companion.nn share theirs with their copies."""
-    own: dict[Generator, Generator] = {}
-    for module in names:
-        for key, value in vars(module).items():
-            if isinstance(value, Generator):
-                own.setdefault(value, value.clone_state())
-                vars(module)[key] = own[value]
-
-
 def rate(module: nn.Module) -> float:
     """Return how much a layer of PyTorch's drops; 0 for one that is no dropout."""
     if isinstance(module, _DropoutNd):
@@ -66,23 +57,17 @@ def rate(module: nn.Module) -> float:
 
 def read_layers(names: Names, findings: m.Findings) -> None:
     """Find rates without effect in the settings of each layer."""
-    off = _off_switches(names)
+    off = []
     for module, path in names.items():
         p = rate(module)
         if p == 1:
             findings.add(m.RATE, path, m.ALL_ZEROS)
-        if p == 0 and isinstance(module, _DropoutNd) and module not in off:
-            findings.add(m.RATE, path, m.NO_EFFECT)
+        if p == 0 and isinstance(module, _DropoutNd):
+            off.append(path)
         if isinstance(module, nn.RNNBase) and p > 0 and module.num_layers == 1:
             findings.add(m.RNN, path, f"{p:g}")
-
-
-def _off_switches(names: Names) -> set[nn.Module]:
-    """Return parts of a transformer's layers: with dropout=0 they are off, not left behind."""
-    transformers = [
-        x for x in names if type(x).__module__ == "torch.nn.modules.transformer"
-    ]
-    return {part for transformer in transformers for part in transformer.children()}
+    if off:
+        findings.add(m.RATE, ", ".join(off), m.NO_EFFECT, "note")
 
 
 def read_modes(model: nn.Module, names: Names, findings: m.Findings) -> None:
