@@ -35,6 +35,7 @@ from companion.audit import (
     audit,
     behaviour,
     chance,
+    conditions,
     layer,
     runner,
     statistics,
@@ -42,16 +43,17 @@ from companion.audit import (
 )
 from companion.audit.runner import run_checks
 from companion.audit.state import global_states
-from companion.audit.subject import Subject, rounding
+from companion.audit.subject import Subject, rounding, units_to_pair
 
-STATISTICS = [check.name for check in statistics.CHECKS]
+STATISTICS = [check.name for check in (*statistics.CHECKS, *conditions.CHECKS)]
 MANY = (64, 256)  # units and samples, so that small deviations show
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught_by_the_check_that_should_catch_them(name):
     candidate, check = MUTANTS[name]
-    report = checked(candidate, check, shape=MANY if check in STATISTICS else SMALL)
+    shape = MANY if check in STATISTICS else SMALL
+    report = checked(candidate, check, shape=shape, kind="units")
     found = verdict(report, check)
     assert found.verdict == "fail", str(report)
     assert found.measured.partition(":")[0] != "AttributeError", str(report)
@@ -84,11 +86,6 @@ def test_unusual_but_right_ones_pass(candidate, kwargs):
 def test_an_axis_of_one_element_has_no_place_in_memory():
     report = checked(right, "dtype and layout", shape=(1, 1000))
     assert verdict(report, "dtype and layout").verdict == "pass"
-
-
-def test_alpha_dropout_is_no_dropout():
-    found = audit(torch.nn.AlphaDropout).failures[0].measured
-    assert "not the input with units dropped and one scale" in found
 
 
 def test_a_seed_without_effect_and_another_order_in_memory_are_told():
@@ -146,7 +143,11 @@ def keeps_some_at_p_1(x, p, training, rng):
         (MUTANTS["pads empty"][0], "empty and 0-d input", "shape (1, 32) from (0, 32)"),
         (MUTANTS["drops at inference"][0], "inference", "still drops units"),
         (MUTANTS["scales twice"][0], "inference", ""),
-        (MUTANTS["by memory"][0], "dtype and layout", "a transposed input is misread"),
+        (
+            MUTANTS["by memory"][0],
+            "the same in every condition",
+            "a transposed input: the result is not the input with units dropped",
+        ),
         (MUTANTS["also global"][0], "global state left alone", "changed numpy.random"),
         (MUTANTS["takes 1.5"][0], "bad p refused", "took 1.5"),
     ],
@@ -159,10 +160,10 @@ def test_a_verdict_says_what_was_seen(candidate, check, measured):
 
 
 def test_noted_are_what_pytorch_does_on_purpose():
-    notes = {"mean kept", "NaN and inf dropped"}
+    notes = {"half precision", "NaN and inf dropped"}
     report = audit_once(torch.nn.Dropout, p=0.5, seed=0, shape=MANY)
     assert {check.name for check in report.checks if check.verdict == "note"} == notes
-    assert "bfloat16" in verdict(report, "mean kept").measured
+    assert "bfloat16" in verdict(report, "half precision").measured
 
 
 @pytest.mark.parametrize(
@@ -283,18 +284,21 @@ def leaves(x, p, training, rng):
 @pytest.mark.parametrize(
     ("candidate", "said"),
     [
-        (raises, "RuntimeError: not today"),
-        (leaves, "SystemExit: 3"),
+        (raises, "It raised RuntimeError: not today"),
+        (leaves, "It raised SystemExit: 3"),
         (lambda x, p, training, rng: x.tolist(), "it returned list, not an array"),
-        (lambda x, p, training, rng: x[:1], "not the input with units dropped"),
-        (lambda x, p, training: x.numpy(), "it returned ndarray, not a tensor"),
+        (lambda x, p, training, rng: (x, x), "it returned tuple, not an array"),
+        (lambda x, p, training, rng: x[:1], "returned the shape (1, 256)"),
+        (lambda x, p, training: x.numpy().tolist(), "it returned list, not a tensor"),
     ],
 )
-def test_what_a_candidate_does_wrong_is_reported(candidate, said):
+def test_what_cannot_be_called_is_no_failure(candidate, said):
     report = audit(candidate)
-    assert not report.passed
-    assert said in report.failures[0].measured
-    assert {check.verdict for check in report.checks[1:]} == {"not applicable"}
+    assert report.passed is None
+    assert report.checks == report.failures == ()
+    assert said in report.obstacle
+    assert "I called f(x, p, training" in report.obstacle
+    assert "of shape (64, 256)" in report.obstacle
 
 
 def test_an_endless_candidate_is_left_behind(monkeypatch):
@@ -306,8 +310,9 @@ def test_an_endless_candidate_is_left_behind(monkeypatch):
             enough.wait()
         return right(x, p, training, rng)
 
+    threads = threading.active_count()
     report = audit(endless, shape=SMALL)
-    enough.set()
+    assert threading.active_count() == threads
     assert report.failures[-1].measured == "no answer within 0.2 s"
     assert len(report.checks) < len(layer.CHECKS)
 
@@ -404,10 +409,10 @@ def test_two_samples_are_enough_to_compare(samples, verdict_is, measured):
 
 @pytest.mark.parametrize("p", [0.1, 0.9])
 def test_the_bound_of_the_mean_is_what_chance_reaches(p):
-    subject = Subject(adapt(right, p), p, SMALL, seed=0, alpha=1e-6)
-    n = subject.draws(p, "float64").masks.size
-    away = stats.norm.isf(1e-6 / 32 / 2) * np.sqrt(p / (1 - p) / n)
-    assert statistics._mean(subject, p, "float64").bound == f"1 ± {away:.4f}"
+    drawn = Subject(adapt(right, p), p, SMALL, seed=0, alpha=1e-6)
+    n = drawn.draws(p, "float64").masks.size
+    away = stats.norm.isf(1e-6 / subject.TESTS / 2) * np.sqrt(p / (1 - p) / n)
+    assert statistics._mean(drawn, p, "float64").bound == f"1 ± {away:.4f}"
 
 
 def test_the_input_has_both_signs_and_about_one_size():
@@ -426,7 +431,7 @@ def test_rounding_is_half_a_step(dtype):
 
 def test_of_many_units_the_first_and_as_many_far_ones_are_paired():
     subject = Subject(adapt(right, 0.5), 0.5, (16, 1000), seed=0, alpha=1e-6)
-    units = statistics._units_to_pair(subject, 1000)
+    units = units_to_pair(subject, 1000)
     assert units[:128].tolist() == list(range(128))
     assert 200 < len(units) <= 256
     assert len(set(units)) == len(units)

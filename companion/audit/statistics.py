@@ -24,6 +24,7 @@ from companion.audit.subject import PAIRED, Draws, Subject, rounding
 from scipy import stats  # isort: skip
 
 ROUNDED = 2**-16  # how far off a rate may be, to which the scale is matched
+ESTIMATED = 0.05  # how far off an estimated rate may be, of a few numbers drawn
 BLOCKS = 0.75  # of 1 - exp(-p), which DropBlock's formula drops far from the borders
 
 CHECKS = Checks()
@@ -83,12 +84,9 @@ def drop_rate(s: Subject) -> Result:
         measured = f"{_rate(s, s.p, s.dtype).dropped:.4f}"
         why = "p was not given and could not be read, so it was estimated from what is dropped."
         return Result("note", measured, "", why)
-    for p, dtype in s.settings():
-        rate = _rate(s, p, dtype)
-        if rate.chance < s.level:
-            measured = f"{rate.dropped:.4f} at p = {p:g}, {dtype}"
-            why = f"p = {p:g} was asked for: results are those of another p."
-            return Result("fail", measured, rate.bound, why)
+    wrong = _wrong_rate(s, s.settings())
+    if wrong:
+        return wrong
     main = _rate(s, s.p, s.dtype)
     if s.in_blocks or s.dependent:
         return Result("pass", f"{main.dropped:.4f}", main.bound)
@@ -102,6 +100,16 @@ def drop_rate(s: Subject) -> Result:
             )
             return Result("fail", measured, main.bound, why)
     return Result("pass", f"{main.dropped:.4f}", main.bound)
+
+
+def _wrong_rate(s: Subject, settings: list[tuple[float, str]]) -> Result | None:
+    for p, dtype in settings:
+        rate = _rate(s, p, dtype)
+        if rate.chance < s.level:
+            measured = f"{rate.dropped:.4f} at p = {p:g}, {dtype}"
+            why = f"p = {p:g} was asked for: results are those of another p."
+            return Result("fail", measured, rate.bound, why)
+    return None
 
 
 class _Rate(NamedTuple):
@@ -185,10 +193,10 @@ def _by_share(s: Subject, p: float) -> bool:
 
 def _name_of_scale(s: Subject, p: float) -> str:
     scale = s.many(p, s.dtype).scale
-    names = {p: "p", 1 - p: "1-p", 1 / p: "1/p", 1 / (1 - p): "1/(1-p)", 1.0: "none"}
-    closest = min(names, key=lambda number: abs(number - scale))
-    close = abs(scale / closest - 1) <= ROUNDED / (1 - p) + s.tolerance()
-    return names[closest] if close and _is_one_scale(s, p) else "other"
+    names = {p: "p", 1 - p: "1-p", 1 / p: "1/p", 1.0: "none", 1 / (1 - p): "1/(1-p)"}
+    slack = s.tolerance() + (ESTIMATED if s.estimated else ROUNDED / (1 - p))
+    close = [name for number, name in names.items() if abs(scale / number - 1) <= slack]
+    return close[-1] if close and _is_one_scale(s, p) else "other"
 
 
 def _is_one_scale(s: Subject, p: float) -> bool:
@@ -217,12 +225,17 @@ def _wrong_scale(s: Subject, p: float, name: str, wanted: str) -> Result:
 
 @CHECKS.add(
     "mean kept",
-    "The mean over masks is what inference gives, also in half precision.",
+    "The mean over masks is what inference gives.",
     "DR104",
 )
 @by_kind(noise=noise.mean, alpha=noise.alpha_mean, weights=weights.mean)
 def mean_kept(s: Subject) -> Result:
-    means = [mean for setting in s.settings() if (mean := _mean(s, *setting))]
+    return _mean_of(s, s.settings())
+
+
+def _mean_of(s: Subject, settings: list[tuple[float, str]]) -> Result:
+    """Judge the mean that is farthest off."""
+    means = [mean for setting in settings if (mean := _mean(s, *setting))]
     if not means:
         raise NotApplicableError("inference gives no mean to compare with")
     worst = min(means, key=lambda mean: mean.chance)
@@ -267,6 +280,25 @@ def _chance_of_mean(s: Subject, draws: Draws, factor: float, dtype: str) -> floa
     if s.in_blocks or s.dependent:
         return mean_p(s.rows(draws).mean(axis=1), min(1.0, keep))
     return two_sided(stats.binom(masks.size, min(1.0, keep)), int(masks.sum()))
+
+
+@CHECKS.add(
+    "half precision",
+    "Rate and mean are right in float16 and bfloat16 as well.",
+    "DR207",
+    edge=True,
+)
+@by_kind(
+    noise=not_for("no unit is dropped"),
+    alpha=not_for("a dropped unit is no 0"),
+    weights=not_for("weights are dropped"),
+)
+def half_precision(s: Subject) -> Result:
+    settings = s.half_settings()
+    if not settings or settings[0][1] == s.dtype:
+        raise NotApplicableError("no dtype of half precision beside another")
+    wrong = None if s.estimated else _wrong_rate(s, settings)
+    return wrong or _mean_of(s, settings)
 
 
 @CHECKS.add(

@@ -15,6 +15,9 @@ UNITS = 2**22  # distinct draws looked at for each p and dtype, if CALLS suffice
 CALLS = 256
 PATIENCE = 2.0  # seconds for the calls of one p and dtype, of a slow layer
 WIDE = 2**16  # units of one call, where few of them have a draw of their own
+BY_SHARE = (
+    1e-5  # what such a scale may be off, where a small number is added to a count
+)
 PAIRED = 256  # units whose pairs are compared
 TESTS = 64  # that chance could fail, at most: each gets this share of alpha
 
@@ -159,7 +162,8 @@ class Subject:
         values = self.input_values(dtype, shape)
         self.restart()
         masks, low, high, total, uneven = [], np.inf, -np.inf, 0.0, 0.0
-        for _ in range(self.calls(shape)):
+        units = UNITS if dtype == self.dtype else UNITS // 2
+        for _ in range(self.calls(shape, units)):
             y = self.output(self.adapter.array(values, dtype), p)
             ratio = self.ratio(y, values)
             mask = ratio != 0
@@ -174,9 +178,9 @@ class Subject:
         drawn = np.array(masks)
         return Draws(drawn, scale, high - low, total / drawn.size, uneven)
 
-    def calls(self, shape: tuple[int, ...] | None = None) -> int:
+    def calls(self, shape: tuple[int, ...] | None = None, units: int = UNITS) -> int:
         """Return how many calls are looked at: fewer of a slow layer."""
-        wanted = min(CALLS, max(4, ceil(UNITS / prod(shape or self.call_shape))))
+        wanted = min(CALLS, max(4, ceil(units / prod(shape or self.call_shape))))
         if self.seconds * wanted <= PATIENCE:
             return wanted
         return max(4, 2 ** int(np.log2(PATIENCE / self.seconds)))
@@ -191,7 +195,8 @@ class Subject:
     def scales_by_share(self, draws: Draws, dtype: str | None = None) -> bool:
         """Return True if the scale is one over the share kept: the mean is exact in every call."""
         limit = self.tolerance(dtype)
-        return draws.uneven <= limit and draws.spread > limit * abs(draws.scale)
+        uneven = draws.spread > limit * abs(draws.scale)
+        return uneven and draws.uneven <= limit + BY_SHARE
 
     def main(self) -> Draws:
         """Return the draws with the p that was asked for."""
@@ -277,11 +282,15 @@ class Subject:
         return sorted({self.p, 0.1, 0.5, 0.9}) if self.adapter.sets_p else [self.p]
 
     def settings(self) -> list[tuple[float, str]]:
-        """Return every p in the first dtype and in those of half precision; the main p in all."""
-        fine = [d for d in self.dtypes[1:] if not d.endswith("float16")]
-        others = [d for d in self.dtypes if d not in fine]
-        every = [(p, dtype) for dtype in others for p in self.rates]
-        return every + [(self.p, dtype) for dtype in fine]
+        """Return every p in the first dtype, and the main p in others of full precision."""
+        others = [d for d in self.dtypes[1:] if not d.endswith("float16")]
+        every = [(p, self.dtype) for p in self.rates]
+        return every + [(self.p, dtype) for dtype in others]
+
+    def half_settings(self) -> list[tuple[float, str]]:
+        """Return every p in every dtype of half precision."""
+        halves = [d for d in self.dtypes if d.endswith("float16")]
+        return [(p, dtype) for dtype in halves for p in self.rates]
 
     def _returned(self, dtype: str) -> str:
         return self.adapter.dtype(self.adapter(self.input(dtype), self.p))

@@ -47,7 +47,9 @@ def prepare(
                 if seconds is not None:
                     usable = list(dtypes or adapter.dtypes)
                     usable = usable[usable.index(dtype) :]
-                    return _subject(adapter, p, one, usable, seconds, options)
+                    subject = _subject(adapter, p, one, usable, seconds, options)
+                    if tried.same_shape or subject.family.kind == "weights":
+                        return subject
         adapter.put_back()
     raise ObstacleError(tried.report(candidate))
 
@@ -89,7 +91,7 @@ class _Tried:
     """The first call that failed, for a message; others seldom say more."""
 
     def __init__(self) -> None:
-        self.first = self.what = ""
+        self.first, self.same_shape = "", True
 
     def not_made(
         self, cls: type, p: float, arguments: Mapping[str, Any], error: Exception
@@ -113,20 +115,36 @@ class _Tried:
             adapter.seed(0)
             y = adapter(x, p)
             values = adapter.values(y)
-            if values.shape != shape and values.shape[:-1] != shape[:-1]:
-                raise ValueError(f"it returned the shape {values.shape}")
+            self.same_shape = values.shape == shape
+            if not self.same_shape:
+                self.first = self.first or (
+                    f"{self._called(adapter, kind, shape, dtype, p)} It returned the shape "
+                    f"{values.shape}."
+                )
+            if values.shape[:-1] != shape[:-1]:
+                return None
             start = perf_counter()
             adapter(x, p)
             return perf_counter() - start
         except (KeyboardInterrupt, LateError):
             raise
         except BaseException as error:
-            if not self.first:
-                self.first = (
-                    f"I called {adapter.signature} with a {dtype} {kind} of shape {shape}, in "
-                    f"training, at p = {p:g}. {_plainly(error)}"
-                )
+            called = self._called(adapter, kind, shape, dtype, p)
+            self.first = self.first or f"{called} {_plainly(error)}"
             return None
+
+    def _called(
+        self,
+        adapter: Adapter,
+        kind: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        p: float,
+    ) -> str:
+        return (
+            f"I called {adapter.signature} with a {dtype} {kind} of shape {shape}, in training, "
+            f"at p = {p:g}."
+        )
 
     def report(self, candidate: Any) -> str:
         """Return what was tried, and what else can be."""
@@ -194,9 +212,12 @@ def _obeys(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> bool:
 
 def _dropped(adapter: Adapter, shape: tuple[int, ...], dtype: str, p: float) -> float:
     """Return the share of zeros in some calls."""
-    x = adapter.array(np.random.default_rng(0).uniform(0.5, 1.5, shape), dtype)
+    numbers = np.random.default_rng(0).uniform(0.5, 1.5, shape)
+
+    def share() -> float:
+        x = adapter.array(numbers, dtype)  # anew, as it may be written to
+        return float((adapter.values(adapter(x, p)) == 0).mean())
+
     adapter.seed(1)
     calls = max(32, min(256, 2**16 // prod(shape)))
-    return float(
-        np.mean([(adapter.values(adapter(x, p)) == 0).mean() for _ in range(calls)])
-    )
+    return float(np.mean([share() for _ in range(calls)]))

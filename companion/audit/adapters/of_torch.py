@@ -95,7 +95,10 @@ class TorchModule(OnTorch):
 
     def __init__(self, module: Any, made_by: Make | None = None) -> None:
         super().__init__(module)
-        self.module, self.was_training = copied(module), module.training
+        bound = any("forward" in vars(m) for m in module.modules())  # to the original
+        self.module, self.was_training = module, module.training
+        if not bound:
+            self.module = copied(module)
         if self.module is not module:
             _part_generators(self.module)
         self.p: float | None = None
