@@ -249,3 +249,8 @@ def test_axis_out_of_range_is_refused(p):
 def test_an_axis_out_of_range_is_refused_whatever_else_is_given(arguments):
     with pytest.raises(ValueError, match="shared_axes"):
         dropout(np.ones(3), **{"p": 0.5, "shared_axes": 7, **arguments})
+
+
+@pytest.mark.dropout(edges=True)
+def test_the_audit_finds_nothing_wrong():
+    return dropout

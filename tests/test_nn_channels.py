@@ -25,6 +25,12 @@ def test_it_takes_the_place_of_pytorchs(axes, layer):
 
 
 @each
+def test_the_audit_finds_whole_channels_and_nothing_wrong(axes, layer, audit_dropout):
+    shape = (16, 32, *[3] * axes)
+    audit_dropout(layer, shape=shape, kind="channels", edges=True)
+
+
+@each
 @pytest.mark.parametrize("p", [0.2, 0.5])
 def test_whole_channels_are_dropped_with_or_without_a_batch(axes, layer, p):
     x = torch.ones(20, 30, *[3] * axes)

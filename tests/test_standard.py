@@ -192,3 +192,8 @@ def test_axis_out_of_range_is_refused(p):
 def test_an_axis_out_of_range_is_refused_whatever_else_is_given(training, p):
     with pytest.raises(ValueError, match="shared_axes"):
         dropout(np.ones(3), p, training=training, shared_axes=7)
+
+
+@pytest.mark.dropout(edges=True)
+def test_the_audit_finds_nothing_wrong():
+    return dropout

@@ -1,6 +1,7 @@
 """A table of checks, made from those that are registered: what the audit looks at stands once.
 
-`.. registered:: companion.audit.layer:CHECKS` lists the name and the meaning of each.
+`.. registered:: companion.audit.layer:CHECKS` lists the code, which links to its text, the name and
+the meaning of each.
 """
 
 from importlib import import_module
@@ -17,9 +18,10 @@ class Registered(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         module, _, name = self.arguments[0].partition(":")
-        rows = ["* - Check", "  - What is asked"]
+        rows = ["* - Code", "  - Check", "  - What is asked"]
         for check in getattr(import_module(module), name):
-            rows += [f"* - {escape(check.name)}", f"  - {escape(check.meaning)}"]
+            rows.append(f"* - :ref:`{check.code} <{check.code.lower()}>`")
+            rows += [f"  - {escape(check.name)}", f"  - {escape(check.meaning)}"]
         table = [
             ".. list-table::",
             "   :header-rows: 1",
