@@ -1,9 +1,11 @@
 """The codes of the audit: none changes, each has a page, and what a page shows is so."""
 
+import json
 import re
 import warnings
 from pathlib import Path
 
+import audit_codes
 import numpy as np
 import pytest
 import torch
@@ -204,3 +206,30 @@ def test_every_code_has_a_section_with_its_texts(pages):
         for said in (check.meaning, "Why it matters.", "How to mend it."):
             assert said in text
         assert ("def " in text) == bool(page.wrong)
+
+
+def case(name, failed, **more):
+    """A stored result: a confirmed failure of these checks, if nothing else is said."""
+    found = {"package": "p", "version": "1.0", "name": name, "measured": "a|b <i>"}
+    found |= {"verdict": "fail", "expected": "fail", "definition": ""}
+    return found | {"core": failed[:1], "edges": failed[1:]} | more
+
+
+def test_what_failed_in_the_world_stands_under_the_first_check_it_fails(
+    tmp_path, monkeypatch
+):
+    cases = [case(f"f{i}", ["DR103", "DR201"]) for i in range(7)]
+    cases += [case("right", [], verdict="pass"), case("edge", [], edges=["DR201"])]
+    cases += [case("alarm", ["DR101"], expected="pass")]
+    cases += [case("meant", ["DR101"], definition="on purpose")]
+    monkeypatch.setattr(audit_codes, "WORLD", tmp_path / "results.json")
+    assert audit_codes.in_the_world() == {}
+    stored = {str(i): stored for i, stored in enumerate(cases)}
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    lines = [f"- p 1.0, `f{i}`: a\\|b &lt;i>" for i in range(5)]
+    assert audit_codes.in_the_world() == {
+        "DR103": [*lines, "- and 2 more"],
+        "DR201": ["- p 1.0, `edge`: a\\|b &lt;i>"],
+    }
+    text = "\n\n".join(audit_codes.sections(audit_codes.in_the_world()))
+    assert "\n".join(lines) in text.partition("(dr103)=")[2].partition("(dr104)=")[0]

@@ -16,9 +16,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from companion.audit import codes, estimator, layer, misuses
+from companion.audit.formats import markdown
 
 PAGE = "book/audit_codes"
 MARK = "{audit-codes}"
+SHOWN = 5  # of what failed a check, before the rest is counted
 WORLD = Path(__file__).parents[2] / "reproduce" / "audit_world" / "results.json"
 CELL = re.compile(r"<td>(DR\d+)</td>")
 GROUPS: tuple[tuple[str, Sequence[Any]], ...] = (
@@ -31,7 +33,9 @@ GROUPS: tuple[tuple[str, Sequence[Any]], ...] = (
 
 def write(app: Sphinx, name: str, source: list[str]) -> None:
     """Put the texts of all codes into the page."""
-    source[0] = source[0].replace(MARK, "\n\n".join(sections(in_the_world())))
+    if MARK in source[0]:
+        text = "\n\n".join(sections(in_the_world()))
+        source[0] = source[0].replace(MARK, text)
 
 
 def sections(found: dict[str, list[str]]) -> Iterator[str]:
@@ -56,9 +60,15 @@ def in_the_world() -> dict[str, list[str]]:
     for case in stored.values():
         failed = [*case.get("core", []), *case.get("edges", [])]
         if failed and case["verdict"] == case["expected"] and not case["definition"]:
-            line = f"- {case['package']} {case['version']}, `{case['name']}`: {case['measured']}"
+            name = f"{case['package']} {case['version']}, `{case['name']}`"
+            line = f"- {name}: {markdown(case['measured'])}"
             found.setdefault(failed[0], []).append(line)
-    return found
+    return {code: shortened(lines) for code, lines in found.items()}
+
+
+def shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN
+    return lines if more <= 0 else [*lines[:SHOWN], f"- and {more} more"]
 
 
 def link(app: Sphinx, page: nodes.document, name: str) -> None:

@@ -16,7 +16,7 @@ from companion.audit.report import AuditReport, Check, follows, sign
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]|~$#@])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|~$#@])")
 
 
 class Place(NamedTuple):
@@ -108,7 +108,7 @@ def _outcome(case: ET.Element, check: Check) -> None:
 
 def to_markdown(report: AuditReport, place: Place | None = None) -> str:
     """Return the report as a table of Markdown, for a comment or the summary of a job."""
-    lines = [f"### {_markdown(report.summary)}", ""]
+    lines = [f"### {markdown(report.summary)}", ""]
     if report.obstacle:
         fence = "`" * max(
             3, 1 + max(map(len, re.findall("`+", report.obstacle)), default=0)
@@ -118,7 +118,7 @@ def to_markdown(report: AuditReport, place: Place | None = None) -> str:
     lines += [_cells(heads), _cells(["---"] * len(heads))]
     for check in report.checks:
         told = [check.name, check.measured, check.bound, follows(check), check.code]
-        lines.append(_cells([sign(check), *map(_markdown, told)]))
+        lines.append(_cells([sign(check), *map(markdown, told)]))
     if report.edges:
         lines += [
             "",
@@ -236,10 +236,10 @@ def _xml(text: str) -> str:
     return _NO_XML.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """Return the text so that Markdown and HTML show it as it is, on one line."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _SPECIAL.sub(r"\\\1", text)
 
 
 def _cells(texts: list[str]) -> str:
