@@ -28,8 +28,8 @@ from companion.audit import (
 REGISTERED = [*layer.CHECKS, *misuses.MISUSES, *estimator.CHECKS]
 NAMES = {check.code: check.name for check in REGISTERED}
 PROGRAMS = {code: page for code, page in codes.pages().items() if page.wrong}
-OF_LAYERS = [code for code in PROGRAMS if code < "DR3" and code in NAMES]
-OF_MODELS = [code for code in PROGRAMS if code > "DR3" and code in NAMES]
+OF_LAYERS = [code for code in PROGRAMS if code < "DR3"]
+OF_MODELS = [code for code in PROGRAMS if code > "DR3"]
 
 
 def run(program):
@@ -87,6 +87,7 @@ DR203 dtype and layout
 DR204 seedable
 DR205 global state left alone
 DR206 empty and 0-d input
+DR207 half precision
 DR301 dropout active in eval()
 DR302 dropout on the output
 DR303 dropout right before BatchNorm
@@ -121,7 +122,7 @@ DR413 global state left alone
 
 def test_codes_stay_and_each_has_a_page():
     golden = dict(line.split(" ", 1) for line in STAY.strip().splitlines())
-    assert golden.items() >= NAMES.items()
+    assert golden == NAMES
     assert codes.pages().keys() == golden.keys()
     assert len(NAMES) == len(REGISTERED)
     for page in codes.pages().values():
