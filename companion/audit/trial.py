@@ -198,10 +198,20 @@ def _subject(
     if p is None and not adapter.sets_p:
         if adapter.rate is not None and 0 < adapter.rate < 1:
             return subject(p=adapter.rate)
-        share = _dropped(adapter, shape, dtypes[0], 0.5)
-        if 0 < share < 1:
-            return subject(p=share, estimated=True)
+        estimate = _estimated(adapter, shape, dtypes[0])
+        if 0 < estimate < 1:
+            return subject(p=estimate, estimated=True)
     return subject(p=0.5 if p is None else p)
+
+
+def _estimated(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> float:
+    """Return the p that the scale tells, if the share that is dropped agrees, else that share."""
+    ratios = _ratios(adapter, shape, dtype, 0.5)
+    kept = ratios[ratios != 0]
+    share = 1 - kept.size / ratios.size
+    told = 1 - 1 / kept.mean() if kept.size else 1.0
+    away = 6 * (share * (1 - share) / ratios.size) ** 0.5
+    return float(round(told, 9) if abs(told - share) < away else round(share, 4))
 
 
 def _obeys(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> bool:
@@ -211,13 +221,18 @@ def _obeys(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> bool:
 
 
 def _dropped(adapter: Adapter, shape: tuple[int, ...], dtype: str, p: float) -> float:
-    """Return the share of zeros in some calls."""
+    return float((_ratios(adapter, shape, dtype, p) == 0).mean())
+
+
+def _ratios(
+    adapter: Adapter, shape: tuple[int, ...], dtype: str, p: float
+) -> np.ndarray:
+    """Return what units were multiplied by in some calls."""
     numbers = np.random.default_rng(0).uniform(0.5, 1.5, shape)
-
-    def share() -> float:
-        x = adapter.array(numbers, dtype)  # anew, as it may be written to
-        return float((adapter.values(adapter(x, p)) == 0).mean())
-
+    x = adapter.array(numbers, dtype)
+    values = adapter.values(x)
     adapter.seed(1)
     calls = max(32, min(256, 2**16 // prod(shape)))
-    return float(np.mean([share() for _ in range(calls)]))
+    outputs = [adapter.values(adapter(x, p)) for _ in range(calls)]
+    same = outputs[0].shape == values.shape
+    return np.array([y / values if same else y for y in outputs])
