@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 KINDS = (
     "units", "channels", "tokens", "steps", "paths", "blocks", "weights", "noise", "alpha",
 )  # fmt: skip
-FIRST_CALLS = 32  # after which what was never seen is said not to happen
+FIRST_CALLS = 256  # after which what was never seen is said not to happen
 SOME = 1024  # units, of which the number that comes most often is sought
 WEIGHT_CALLS = 16
 NEIGHBOURS = 0.2  # correlation of units side by side that are parts of blocks
@@ -54,19 +54,23 @@ def find_family(s: "Subject") -> Family:
         times = "" if abs(ratios.flat[0] - 1) <= s.tolerance() else ", times one number"
         said = f"nothing: every unit comes back{times}"
         return Family("", said, quotient)
-    if all(s.is_selection(y, x) for y in outputs):
+    if not ratios.all() and all(s.is_selection(y, x) for y in outputs):
         return Family("selection", "", quotient)
-    return _alpha(s, x, outputs) or _weights(s) or _noise(s, x, outputs, ratios)
+    few = outputs[:8]
+    return _alpha(s, x, few) or _weights(s) or _noise(s, x, few, ratios)
 
 
 def _first_outputs(s: "Subject") -> list[Array]:
-    """Return results until some of them differ from the input, and some unit is not 0."""
+    """Return results until both kinds of units were seen, or something else that is random."""
     s.restart()
     outputs: list[Array] = []
+    zeros = others = moves = False
     while len(outputs) < FIRST_CALLS:
-        outputs.append(s.output(s.input(), s.p))
-        enough = sum(y.size for y in outputs) >= 64 * (1 / s.p + 1 / (1 - s.p))
-        if len(outputs) > 3 and enough and outputs[-1].any():
+        y = s.output(s.input(), s.p)
+        zeros, others = zeros or bool((y == 0).any()), others or bool(y.any())
+        moves = moves or (bool(outputs) and not np.array_equal(y, outputs[0]))
+        outputs.append(y)
+        if (zeros and others and len(outputs) > 3) or (moves and len(outputs) > 7):
             break
     return outputs
 
@@ -77,6 +81,8 @@ def _first_outputs(s: "Subject") -> list[Array]:
 def _alpha(s: "Subject", x: Array, outputs: list[Array]) -> Family | None:
     """Dropped units become one number, which is not 0, and kept ones a line of what they held."""
     y = np.array(outputs).ravel()
+    if not np.isfinite(y).all():
+        return None
     x = np.tile(x.ravel(), len(outputs))
     values, counts = np.unique(y, return_counts=True)
     common = values[counts.argmax()]

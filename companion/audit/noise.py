@@ -9,7 +9,7 @@ from companion.audit.chance import mean_p
 from companion.audit.kinds import alpha_line
 from companion.audit.report import Verdict
 from companion.audit.runner import NotApplicableError, Result
-from companion.audit.subject import Subject, rounding
+from companion.audit.subject import Subject
 
 from scipy import stats  # isort: skip
 
@@ -41,7 +41,7 @@ def mean(s: Subject) -> Result:
     for p in s.rates:
         means = _own(_factors(s, p, s.dtype)).mean(axis=-1).ravel()
         off, error = abs(means.mean() - 1), means.std(ddof=1) / sqrt(len(means))
-        chance = mean_p(means, 1.0) if off > 4 * rounding(s.returned(s.dtype)) else 1.0
+        chance = mean_p(means, 1.0) if off > s.tolerance() / 8 else 1.0
         away = stats.norm.isf(s.level / 2) * error
         results.append(
             (
@@ -97,7 +97,8 @@ def fresh(s: Subject) -> Result:
 
 
 def _uncorrelated(s: Subject, a: Array, b: Array) -> Result:
-    together = ((a - a.mean()) * (b - b.mean())).ravel() / (a.std() * b.std())
+    products = (a - a.mean()) * (b - b.mean()) / (a.std() * b.std())
+    together = products.mean(axis=-1).ravel()  # units may share a factor
     away = stats.norm.isf(s.level / 2) / sqrt(together.size)
     verdict: Verdict = "fail" if mean_p(together) < s.level else "pass"
     why = "Noise that comes again averages nothing." if verdict == "fail" else ""

@@ -30,14 +30,28 @@ def global_states() -> dict[str, Any]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Silence warnings; afterwards give everyone their random numbers back."""
+    """Silence warnings, in one thread; afterwards give everyone their random numbers back."""
     before = global_states()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _one_thread():
             warnings.simplefilter("ignore")
             yield
     finally:
         _put_back(before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: the arrays are small, and others may need the cores."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def _put_back(states: dict[str, Any]) -> None:

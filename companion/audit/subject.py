@@ -152,7 +152,7 @@ class Subject:
     def is_input(self, y: Array) -> bool:
         """Return True if y is the input, exactly, or as the dtype that comes back rounds it."""
         x = self.input_values()
-        if self.returned(self.dtype) == self.dtype:
+        if set(self.returned(self.dtype)) == {self.dtype}:
             return np.array_equal(y, x)
         return y.shape == x.shape and bool((np.abs(y - x) <= self.tolerance()).all())
 
@@ -292,13 +292,18 @@ class Subject:
         halves = [d for d in self.dtypes if d.endswith("float16")]
         return [(p, dtype) for dtype in halves for p in self.rates]
 
-    def _returned(self, dtype: str) -> str:
-        return self.adapter.dtype(self.adapter(self.input(dtype), self.p))
+    def _returned(self, dtype: str) -> tuple[str, ...]:
+        """Return the dtypes that come back of one, in training and at rest."""
+        x = self.input(dtype)
+        return tuple(
+            self.adapter.dtype(self.adapter(x, self.p, training))
+            for training in self.modes
+        )
 
     def tolerance(self, dtype: str | None = None) -> float:
-        """Return the relative error that rounding may add up to, in the dtype that comes back."""
+        """Return the relative error that rounding may add up to, in the dtypes that come back."""
         dtype = dtype or self.dtype
-        return 32 * max(rounding(dtype), rounding(self.returned(dtype)))
+        return 32 * max(map(rounding, (dtype, *self.returned(dtype))))
 
 
 def units_to_pair(s: Subject, count: int) -> Array:

@@ -12,6 +12,7 @@ RATES = (  # what p is called in the world
     "prob", "probability", "dropout", "dropout_ratio", "drop_ratio", "ratio", "drop",
     "chance", "r",
 )  # fmt: skip
+KEEPS = ("keep_prob", "keep_probability", "keep_rate", "keep_p", "keep")  # 1 - p
 MODES = ("training", "train", "is_training", "is_train", "train_mode", "mode")
 RESTS = ("deterministic", "inference", "is_test", "test", "eval_mode")
 STREAMS = ("rng", "generator", "random_state", "key", "seed")
@@ -52,7 +53,7 @@ def call_of(function: Any) -> Call:
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     first, *others = given or [""]
-    rate = _first_of(RATES, others)
+    rate = _first_of((*RATES, *KEEPS), others)
     mode = _first_of((*MODES, *RESTS), others)
     stream = _first_of(STREAMS, others)
     unnamed = set(required) - {first, rate, mode, stream}
@@ -70,9 +71,14 @@ def _first_of(names: tuple[str, ...], among: list[str]) -> str | None:
     return next((name for name in names if name in among), None)
 
 
+def told(name: str, p: float) -> float:
+    """Return what a parameter of this name is given for a drop probability, or the other way."""
+    return 1 - p if name in KEEPS else p
+
+
 def named_rate(thing: Any) -> str | None:
     """Return the attribute that holds a layer's rate, by the names in use."""
-    for name in RATES:
+    for name in (*RATES, *KEEPS):
         with suppress(Exception):  # a property may raise
             value: Any = getattr(thing, name, None)
             number = isinstance(value, float | int) and not isinstance(value, bool)
@@ -92,9 +98,9 @@ def can_set(thing: Any, name: str) -> bool:
 
 def made(cls: type, p: float, arguments: Mapping[str, Any]) -> Any:
     """Make a layer of a class for a p: by its name where that is known, else in first place."""
-    rate = _first_of(RATES, list(parameters(cls)))
+    rate = _first_of((*RATES, *KEEPS), list(parameters(cls)))
     if rate is not None and rate not in arguments:
-        return cls(**{rate: p, **arguments})
+        return cls(**{rate: told(rate, p), **arguments})
     return cls(p, **arguments)
 
 

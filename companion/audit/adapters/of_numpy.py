@@ -10,6 +10,7 @@ from companion.audit.adapters.calls import (
     can_set,
     copied,
     named_rate,
+    told,
 )
 
 
@@ -32,7 +33,8 @@ class Function(FrameworkAdapter):
         self.function = copied(self.function)
         self.attribute = named_rate(self.function)
         if self.attribute is not None:
-            self.rate = self.original = float(getattr(self.function, self.attribute))
+            self.original = float(getattr(self.function, self.attribute))
+            self.rate = told(self.attribute, self.original)
             if not can_set(self.function, self.attribute):
                 self.attribute = None
         self.sets_p = self.attribute is not None or self.made_by is not None
@@ -41,7 +43,7 @@ class Function(FrameworkAdapter):
         if self.call.by_position:
             return ["x", "p", "training", "rng"][: max(3, self.call.required)]
         named = self.call.rate, self.call.mode, self.call.stream
-        return ["x", *(f"{name}=" for name in named if name)]
+        return ["x", *filter(None, named)]
 
     def stream(self) -> Any:
         """Return what is given as generator."""
@@ -56,7 +58,7 @@ class Function(FrameworkAdapter):
             )
         named: dict[str, Any] = {}
         if call.rate:
-            named[call.rate] = p
+            named[call.rate] = told(call.rate, p)
         if call.mode:
             named[call.mode] = training != call.rests
         if call.stream and self.stream() is not None:
@@ -69,7 +71,7 @@ class Function(FrameworkAdapter):
         if self.made_by is not None:
             self.function = self.made_by(p)
         elif self.attribute is not None:
-            setattr(self.function, self.attribute, p)
+            setattr(self.function, self.attribute, told(self.attribute, p))
         self.p = p
 
     def put_back(self) -> None:

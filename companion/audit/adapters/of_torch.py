@@ -10,7 +10,7 @@ from companion.audit.adapters.base import (
     is_a,
     memory_order,
 )
-from companion.audit.adapters.calls import can_set, copied, named_rate
+from companion.audit.adapters.calls import can_set, copied, named_rate, told
 from companion.audit.adapters.of_numpy import Function
 
 
@@ -117,7 +117,7 @@ class TorchModule(OnTorch):
         inner = [(m, name) for m in self.module.modules() if (name := named_rate(m))]
         own = [(m, name) for m, name in inner if m is self.module]
         found = own or inner
-        rates = {float(getattr(m, name)) for m, name in found}
+        rates = {told(name, float(getattr(m, name))) for m, name in found}
         if len(rates) != 1:
             return []
         self.rate = rates.pop()
@@ -144,13 +144,13 @@ class TorchModule(OnTorch):
             with suppress(TypeError):
                 type(self.module)(p)
         for holder, name in self.holders:
-            if getattr(holder, name) != p:
-                setattr(holder, name, p)
+            if getattr(holder, name) != told(name, p):
+                setattr(holder, name, told(name, p))
 
     def put_back(self) -> None:
         """Give a layer that could not be copied its rate and its mode again."""
         for holder, name in self.holders:
-            setattr(holder, name, self.rate)
+            setattr(holder, name, told(name, self.rate or 0.0))
         self.module.train(self.was_training)
 
 
