@@ -4,7 +4,7 @@ A case is one implementation of dropout in a public package at a pinned version:
 what belongs to it, and the modules named in MODULES hold them. Each is measured without the audit
 first, then its lines are run, then it is audited, on one core and for at most LIMIT seconds. The
 results stand in results.json beside this file. A case that is in it already is not run again;
-delete the file to begin again, or name the case.
+delete the file to begin again, or name a part of its name. The name of a module keeps to that.
 
 It needs an environment of its own, since the packages ask for versions that exclude one another.
 requirements.txt pins all there is in it, so each is installed without its dependencies. From the
@@ -12,7 +12,7 @@ checkout::
 
     python3.11 -m venv /tmp/audit_world
     /tmp/audit_world/bin/pip install --no-deps -r reproduce/audit_world/requirements.txt
-    PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world          # what is missing
+    PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world           # what is missing
     PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world DropBlock  # these, again
 
 The companion is that of the checkout, through PYTHONPATH. PyTorch is its build for CPUs (on Linux
@@ -45,15 +45,17 @@ MODULES = (
     "layers_numpy",
     "layers_other",
     "layers_keras",
+    "models",
+    "models_more",
 )
 RESULTS = Path(__file__).with_name("results.json")
 LIMIT = 300
 MARK = "RESULT "
 
 
-def all_cases() -> list[Case]:
-    modules = [importlib.import_module(f"audit_world.{name}") for name in MODULES]
-    return [case for module in modules for case in module.CASES]
+def cases_of(modules: Sequence[str]) -> list[Case]:
+    found = [importlib.import_module(f"audit_world.{name}") for name in modules]
+    return [case for module in found for case in module.CASES]
 
 
 def run(case: Case) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def save(case: Case, result: dict[str, Any]) -> None:
     """Put one result among those that are stored."""
     stored = load()
     stored[str(case)] = result
-    order = {str(c): i for i, c in enumerate(all_cases())}
+    order = {str(c): i for i, c in enumerate(cases_of(MODULES))}
     kept = sorted((name for name in stored if name in order), key=order.__getitem__)
     text = json.dumps({name: stored[name] for name in kept}, indent=1)
     unfinished = RESULTS.with_suffix(".tmp")
@@ -136,19 +138,16 @@ def load() -> dict[str, Any]:
 
 
 def main(words: Sequence[str]) -> None:
-    cases = all_cases()
+    cases = cases_of([name for name in MODULES if name in words] or MODULES)
     if words[:1] == ["--one"]:
         result = run(next(case for case in cases if str(case) == words[1]))
         print(MARK + json.dumps(result), flush=True)
         return
     done = load()
-    wanted = [
-        case
-        for case in cases
-        if (
-            any(word in str(case) for word in words) if words else str(case) not in done
-        )
-    ]
+    parts = [word for word in words if word not in MODULES]
+    wanted = [case for case in cases if any(part in str(case) for part in parts)]
+    if not parts:
+        wanted = [case for case in cases if str(case) not in done]
     for case in tqdm(wanted, unit="case"):
         result = run_apart(case)
         save(case, result)

@@ -108,15 +108,15 @@ print(hasattr(model, "eval"), hasattr(model, "training"), model(dpln.Tensor(np.o
         "neuralflow-cpu",
         "Dropout",
         steps.neuralflow,
-        "fail",
+        "edge",
         """import numpy as np
 from neuralflow.model import Dropout
 layer = Dropout(0.5)
 print(layer(np.ones(8)), end=" ")
 layer.train_flg = False
 print(layer(np.ones(8)))""",
-        "neuralflow/model.py:910, 912: multiplies by the mask in training, by 1 - p at rest",
-        definition="dropout as it was first written down: scaled at rest, not in training",
+        "neuralflow/model.py:910, 912: dropout as it was first written down, multiplied by the "
+        "mask in training and by 1 - p at rest; no rate is refused",
     ),
     case(
         "neuralnetlib",

@@ -219,14 +219,14 @@ print(y.mean(), y.std())""",
         "paddlepaddle",
         "nn.Dropout, downscale_in_infer",
         steps.paddle_downscaled,
-        "fail",
+        "edge",
         """import paddle
 layer = paddle.nn.Dropout(0.5, mode="downscale_in_infer")
 print(layer(paddle.ones([1, 8])).numpy(), end=" ")
 layer.eval()
 print(layer(paddle.ones([1, 8])).numpy())""",
-        "paddle/nn/functional/common.py:1256-1268: documented: multiplied by 1 - p at rest",
-        definition="dropout as it was first written down: scaled at rest, not in training",
+        "paddle/nn/functional/common.py:1256-1268: dropout as it was first written down, as "
+        "documented: multiplied by 1 - p at rest; takes NaN as p",
     ),
     wrapped(
         "thinc",
@@ -257,7 +257,7 @@ y, back = Dropout(0.3)(np.ones(100_000, "float32"), is_train=True)
         steps.tensorlayerx_weights,
         "fail",
         TLX
-        + """layer = tlx.nn.DropconnectLinear(keep=0.9, out_features=1000, b_init=None, in_features=100)
+        + """layer = tlx.nn.DropconnectLinear(0.9, 1000, b_init=None, in_features=100)
 layer.set_eval()
 print((layer.dropout(layer.weights) == 0).float().mean())""",
         "tensorlayerx/nn/layers/linear/dropconnect.py:108: `keep` is handed on as the probability "

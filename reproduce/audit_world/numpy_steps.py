@@ -151,12 +151,15 @@ def mpneuralnetwork(x: Array, p: float, training: bool) -> tuple[Array, Back]:
 
 
 def neuralnetlib(x: Array, p: float, training: bool) -> tuple[Array, Back]:
-    layer = importlib.import_module("neuralnetlib.layers").Dropout(p)
+    seed = int(np.random.randint(2**31))  # noqa: NPY002
+    layer = importlib.import_module("neuralnetlib.layers").Dropout(p, random_state=seed)
     return layer.forward_pass(x, training), layer.backward_pass
 
 
 def neuralnetlib_adaptive(x: Array, p: float, training: bool) -> tuple[Array, Back]:
-    layer = importlib.import_module("neuralnetlib.layers").Dropout(p, adaptive=True)
+    seed = int(np.random.randint(2**31))  # noqa: NPY002
+    module = importlib.import_module("neuralnetlib.layers")
+    layer = module.Dropout(p, adaptive=True, random_state=seed)
     return layer.forward_pass(x, training), layer.backward_pass
 
 
