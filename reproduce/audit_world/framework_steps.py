@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from audit_world.numpy_steps import Array, Back, Step
-from audit_world.sources import Stubs, load_file
+from audit_world.sources import load_file, stub
 
 Call = Callable[[Any], Any]
 
@@ -187,7 +187,8 @@ def paddle_downscaled(x: Array, p: float, training: bool) -> tuple[Array, Back]:
 def tensorlayerx() -> Any:
     """Return the package on PyTorch, beside stubs of what it reads pictures with."""
     os.environ["TL_BACKEND"] = "torch"
-    sys.meta_path.insert(0, Stubs(("cv2", "torchvision")))
+    if "tensorlayerx" not in sys.modules:
+        stub("cv2", "torchvision")
     for name, kind in {"int": int, "float": float}.items():
         setattr(np, name, kind)
     return _module("tensorlayerx")
@@ -196,12 +197,14 @@ def tensorlayerx() -> Any:
 def tensorlayerx_weights(x: Array, p: float, training: bool) -> tuple[Array, Back]:
     """The input plays the weights: with the identity in front, the layer returns them."""
     torch, nn = _module("torch"), tensorlayerx().nn
-    torch.manual_seed(int(np.random.randint(2**31)))  # noqa: NPY002
+    seed = int(np.random.randint(2**31))  # noqa: NPY002
     layer = nn.DropconnectLinear(1 - p, x.shape[1], b_init=None, in_features=x.shape[0])
     layer.set_train() if training else layer.set_eval()
     del layer.weights
     layer.weights = torch.tensor(x, requires_grad=True)
-    y = layer.forward(torch.eye(x.shape[0], dtype=layer.weights.dtype))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        y = layer.forward(torch.eye(x.shape[0], dtype=layer.weights.dtype))
 
     def back(grad: Array) -> Array:
         y.backward(torch.tensor(grad, dtype=y.dtype))

@@ -3,14 +3,13 @@
 A model is a piece of code that makes `model` and its input `x`, and a call of it.
 """
 
-import sys
 from functools import partial
 from typing import Any
 
 import torch
 
 from audit_world.cases import Case, Verdict
-from audit_world.sources import Stubs
+from audit_world.sources import stub
 
 PASSES = 10
 GATED = "every dropout is an nn.Dropout, or asks self.training"
@@ -24,8 +23,7 @@ GRAPH = (
 
 def run(code: str, missing: tuple[str, ...] = ()) -> dict[str, Any]:
     """Run the code of a model from a fixed seed, beside stubs of what is missing."""
-    if missing:
-        sys.meta_path.insert(0, Stubs(missing))
+    stub(*missing)
     names: dict[str, Any] = {"torch": torch}
     torch.manual_seed(0)
     exec(code, names)

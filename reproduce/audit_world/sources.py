@@ -59,15 +59,20 @@ class Stubs(MetaPathFinder, Loader):
         """There is nothing to run."""
 
 
+def stub(*names: str) -> None:
+    """Let there be a stub for each of some modules."""
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.meta_path.insert(0, Stubs(names))
+
+
 def load_file(file: str, *missing: str) -> ModuleType:
     """Run one file of an installed package without its ``__init__``.
 
     Its own imports run as usual: of its package likewise file by file, and for each module named
     in `missing`, and all below it, there is a stub.
     """
-    for name in missing:
-        sys.modules.pop(name, None)
-    sys.meta_path.insert(0, Stubs(missing))
+    stub(*missing)
     parts = Path(file).with_suffix("").parts
     for i in range(1, len(parts)):
         _bare(parts[:i])
