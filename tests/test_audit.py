@@ -374,7 +374,7 @@ def test_a_report_says_the_same_in_three_ways():
         assert line.startswith(f"✗ {check.name}") == (check.verdict == "fail")
         assert check.measured in line
     assert table.caption.text == str(report).splitlines()[0] == report.summary
-    assert "16 passed, 1 failed" in report.summary
+    assert "18 passed, 1 failed" in report.summary
     assert {th["scope"] for th in table.select("th")} == {"row", "col"}
 
 

@@ -115,9 +115,7 @@ def _twins(s: Subject, masks: Array) -> bool:
     """Return True if two samples side by side lose the same units."""
     alone = masks.shape[1] < 2 or 0 in s.shared
     return not alone and any(
-        np.array_equal(one, other)
-        for mask in masks
-        for one, other in pairwise(mask)
+        np.array_equal(one, other) for mask in masks for one, other in pairwise(mask)
     )
 
 

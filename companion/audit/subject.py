@@ -162,8 +162,7 @@ class Subject:
         values = self.input_values(dtype, shape)
         self.restart()
         masks, low, high, total, uneven = [], np.inf, -np.inf, 0.0, 0.0
-        units = UNITS if dtype == self.dtype else UNITS // 2
-        for _ in range(self.calls(shape, units)):
+        for _ in range(self.calls(shape)):
             y = self.output(self.adapter.array(values, dtype), p)
             ratio = self.ratio(y, values)
             mask = ratio != 0
@@ -178,9 +177,9 @@ class Subject:
         drawn = np.array(masks)
         return Draws(drawn, scale, high - low, total / drawn.size, uneven)
 
-    def calls(self, shape: tuple[int, ...] | None = None, units: int = UNITS) -> int:
+    def calls(self, shape: tuple[int, ...] | None = None) -> int:
         """Return how many calls are looked at: fewer of a slow layer."""
-        wanted = min(CALLS, max(4, ceil(units / prod(shape or self.call_shape))))
+        wanted = min(CALLS, max(4, ceil(UNITS / prod(shape or self.call_shape))))
         if self.seconds * wanted <= PATIENCE:
             return wanted
         return max(4, 2 ** int(np.log2(PATIENCE / self.seconds)))

@@ -229,10 +229,14 @@ def _ratios(
 ) -> np.ndarray:
     """Return what units were multiplied by in some calls."""
     numbers = np.random.default_rng(0).uniform(0.5, 1.5, shape)
-    x = adapter.array(numbers, dtype)
-    values = adapter.values(x)
+    values = adapter.values(adapter.array(numbers, dtype))
+
+    def output() -> np.ndarray:
+        x = adapter.array(numbers, dtype)  # anew, as it may be written to
+        return adapter.values(adapter(x, p))
+
     adapter.seed(1)
     calls = max(32, min(256, 2**16 // prod(shape)))
-    outputs = [adapter.values(adapter(x, p)) for _ in range(calls)]
+    outputs = [output() for _ in range(calls)]
     same = outputs[0].shape == values.shape
     return np.array([y / values if same else y for y in outputs])
