@@ -122,6 +122,7 @@ PRESENT = {
         ("1.1", Sequential(ReLU(), Sequential(Linear(8, 8), D)), X),
         ("0 = 2", Sequential(shared, Linear(8, 8), shared), X),
         (ROOT, Bare(lambda n, x: F.dropout(n.fc(x), 0.5, n.training)), X),
+        (ROOT, Bare(lambda n, x: torch.native_dropout(n.fc(x), 0.5, n.training)[0]), X),
         ("d", Bare(lambda n, x: n.d(n.fc(x)).log_softmax(1), d=D), X),
         ("d", Bare(lambda n, x: {"y": (n.fc(x), n.d(n.fc(x)))}, d=D), X),
         ("d", Bare(lambda n, x: (y := n.d(x), n.fc(y))[0], d=D), X),  # logits forgotten
@@ -137,11 +138,6 @@ PRESENT = {
     m.TWICE: [
         ("2", seq(D, Dropout()), X),
         ("2", seq(companion.nn.Dropout(), companion.nn.Dropout(inplace=True)), X),
-        (
-            ROOT,
-            Net(lambda n, x: torch.native_dropout(n.d(x), 0.1, n.training)[0], d=D),
-            X,
-        ),
         ("3", seq(D, Flatten(), nn.AlphaDropout()), X),
         ("1 = 2", seq(shared, shared), X),
         ("2.0", seq(D, Sequential(Dropout(inplace=True), ReLU())), X),

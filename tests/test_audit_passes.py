@@ -166,6 +166,18 @@ class OffForEver(nn.Module):
         return F.dropout(x, self.p)
 
 
+class Once(nn.Module):
+    """As a layer whose dropped weight is a parameter in eval(), which training then refuses."""
+
+    def __init__(self):
+        super().__init__()
+        self.raw = nn.Parameter(torch.ones(8, 8))
+
+    def forward(self, x):
+        self.weight = F.dropout(self.raw, 0.5, self.training)
+        return x @ self.weight
+
+
 def seeded(net, x):
     torch.manual_seed(0)
     return F.dropout(x, 0.5, net.training)
@@ -287,6 +299,7 @@ FOUND = {
     "cached": (seq(Cached()), {(m.CARRIED.name, "1")}),
     "cached in a buffer": (seq(Cached(as_buffer=True)), {(m.CARRIED.name, "1")}),
     "off for ever": (seq(OffForEver()), {(m.CARRIED.name, "1")}),
+    "training raises then": (seq(Once()), {(m.CARRIED.name, ROOT)}),
     "checkpoint": (
         again(Dropout(), preserve_rng_state=False),
         {(m.CHECKPOINT.name, "inner.0")},

@@ -164,8 +164,18 @@ def find_carried(study: Study) -> None:
     passes, rested = study.passes, study.passes.rest(0)
     if _parted(rested, passes.rest(0, fresh=False)):
         return  # it goes on from call to call, as a recurrent network that keeps its state
-    passes.snapshot.put_back_statistics()
     first, turned = study.trained[0], _parted(*study.trained)
+    passes.rest(0)
+    try:
+        passes.train(1, fresh=False)
+    except Exception as error:  # which a pass in training alone did not raise
+        said = (
+            f"After a pass in eval(), training raises {type(error).__name__}: {error}"
+        )
+        study.findings.add(m.CARRIED, ROOT, said)
+        return
+    passes.rest(0)
+    passes.snapshot.put_back_statistics()
     if turned and _parted(first, passes.train(1, fresh=False)):
         later = [_in_turn(passes, True, seed) for seed in range(1, SOME)]
         if not any(_parted(later[0], other) for other in later):
