@@ -55,7 +55,7 @@ class After:
     def __call__(self, x, p, training, rng):
         now, last = (p, training), self.last
         self.calls, self.last = self.calls + 1, now
-        odd = last is not None and 0 < p < 1 and self.wrong(self.calls, last, now)
+        odd = 0 < p < 1 and self.wrong(self.calls, last or now, now)
         return (self.otherwise if odd else right)(x, p, training, rng)
 
 
@@ -104,6 +104,10 @@ def first_sample(mask, x, p):
 
 def negative_units(mask, x, p):
     mask |= x < 0
+
+
+def many_units(mask, x, p):
+    mask.flat[65_536:] = True
 
 
 def clipped(x, p, training, rng):
@@ -301,6 +305,11 @@ CONDITIONAL = {
     "last unit dropped": (at_places(last_unit), "drop rate"),
     "first sample kept": (at_places(first_sample), "drop rate"),
     "negative units kept": (at_places(negative_units), "drop rate"),
+    "only 65,536 units": (at_places(many_units), "the same in every condition"),
+    "p to a tenth": (
+        lambda x, p, training, rng: right(x, round(p, 1), training, rng),
+        "the same in every condition",
+    ),
     "hides NaN": (hides(nan=0.0), "NaN and inf dropped"),
     "hides inf": (hides(nan=float("nan"), posinf=9.0), "NaN and inf dropped"),
     "gradient at 0.1": (odd_gradient("0.1"), "backward"),
@@ -313,6 +322,9 @@ CONDITIONAL = {
 
 # Members of the family with one flaw: what to audit, how, and which check fails.
 FAMILY = {
+    "first call of all": (
+        After(lambda n, last, now: n == 1, unchanged), {}, "the same in every condition",
+    ),
     "paths a little more": (paths, {"p": 0.1}, "drop rate"),
     "twice as many blocks": (Blocks(times=2), {"shape": (8, 16, 14, 14)}, "drop rate"),
     "blocks for a batch": (
@@ -329,6 +341,11 @@ FAMILY = {
     "everything": (lambda x, p, training: x * (not training), {}, "what is dropped"),
 }  # fmt: skip
 RIGHT_FAMILY = {
+    "first call of all": (
+        After(lambda n, last, now: n == 1, unchanged),
+        {},
+        "the same in every condition",
+    ),
     "blocks": (Blocks, {"shape": (8, 16, 14, 14)}),
     "alpha": (Alpha, {}),
     "Gaussian": (Gaussian, {}),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from scipy import stats  # isort: skip
 UNITS = 2**15  # looked at in each condition, if CALLS suffice
 CALLS = 32
 OTHERS = (1, 3, 61)  # samples of other batches
+LARGE = 2**17  # units of a large one
+ODD = 0.365  # a p between those that are easily told
 
 Call = Callable[[], Any]  # makes the input of a call
 
@@ -49,23 +52,47 @@ def same_in_every_condition(s: Subject) -> Result:
         raise NotApplicableError("the input has no batch axis")
     if s.repeats:
         raise NotApplicableError("every call drops the same units")
-    scale, seen = s.main().scale, []
+    seen = ["the first call"]
+    wrong = _first_call(s)
+    if wrong:
+        return Result("fail", f"the first call: {wrong}", "no difference", ELSEWHERE)
     for condition in _conditions(s):
-        wrong = _departs(s, condition, scale)
+        wrong = _departs(s, condition)
         if wrong:
-            why = "It is another dropout there than in the calls that the other checks look at."
-            return Result("fail", f"{condition.name}: {wrong}", "no difference", why)
+            measured = f"{condition.name}: {wrong}"
+            return Result("fail", measured, "no difference", ELSEWHERE)
         seen.append(condition.name)
     return Result("pass", f"no difference in {len(seen)} conditions", "no difference")
 
 
-def _departs(s: Subject, condition: Condition, scale: float) -> str:
+ELSEWHERE = (
+    "It is another dropout there than in the calls that the other checks look at."
+)
+
+
+def _first_call(s: Subject) -> str:
+    """Return what is wrong with the first call of all, which came before the checks."""
+    if s.first is None:
+        return ""
+    x, y, asked = s.first
+    p = asked if s.adapter.sets_p else s.p
+    once = Condition("the first call", x, lambda: y, p, s.dtype)
+    return _departs(s, once, calls=1)
+
+
+def _scale(s: Subject, p: float) -> float:
+    """Return what kept units are to be multiplied by at a p."""
+    scale = s.main().scale
+    return scale if p == s.p or abs(scale - 1) <= s.tolerance() else 1 / (1 - p)
+
+
+def _departs(s: Subject, condition: Condition, calls: int | None = None) -> str:
     """Return what is different in a condition; nothing if nothing is."""
     name, x, call, p, dtype = condition
     rest = name.startswith("at rest")
     masks: list[Array] = []
-    calls = 2 if rest else int(np.clip(UNITS // x.size, 4, CALLS))
-    for _ in range(calls):
+    usual = 2 if rest else int(np.clip(UNITS // x.size, 4, CALLS))
+    for _ in range(calls or usual):
         y = call()
         if rest:
             if not _rests(s, y, x, p, dtype):
@@ -75,8 +102,8 @@ def _departs(s: Subject, condition: Condition, scale: float) -> str:
             return "the result is not the input with units dropped and one scale"
         masks.append(y != 0)
         if masks[-1].any() and not s.scales_by_share(s.main()):
-            there = (y[masks[-1]] / x[masks[-1]]).mean()
-            if p == s.p and abs(there / scale - 1) > 4 * s.tolerance(dtype) + 2.0**-14:
+            there, scale = (y[masks[-1]] / x[masks[-1]]).mean(), _scale(s, p)
+            if abs(there / scale - 1) > 4 * s.tolerance(dtype) + 2.0**-14:
                 return f"kept units times {there:.4g}, elsewhere {scale:.4g}"
     return "" if rest else _wrong_masks(s, np.array(masks), p)
 
@@ -149,7 +176,8 @@ def _inputs(s: Subject) -> Iterator[tuple[str, Call]]:
     if len(set(s.shared) & {0}) == 0:
         yield "a transposed input", lambda: a.reversed(s.input(shape=shape[::-1]))
     yield "every other element of an array", lambda: a.strided(s.numbers(), s.dtype)
-    for n in OTHERS:
+    large = max(2, LARGE // (prod(shape) // shape[batch]))
+    for n in (*OTHERS, large):
         other = tuple(n if axis == batch else m for axis, m in enumerate(shape))
         yield f"a batch of {n}", partial(s.input, shape=other)
     for size in (1e-3, 1e3):
@@ -199,12 +227,8 @@ def _after(s: Subject) -> Iterator[Condition]:
         yield Condition("at rest, after training", x, at_rest, s.p, s.dtype)
     if s.adapter.sets_p:
         other = 0.9 if s.p != 0.9 else 0.1
-        yield Condition(f"after p = {other:g}", x, after(other, True), s.p, s.dtype)
-        x1 = s.input_values()
-        yield Condition(
-            f"p = {other:g} after p = {s.p:g}",
-            x1,
-            _caller(s, s.input, True, other),
-            other,
-            s.dtype,
-        )
+        before = after(other, True)
+        yield Condition(f"after p = {other:g}", x, before, s.p, s.dtype)
+        for p in (other, ODD):
+            call = _caller(s, s.input, True, p)
+            yield Condition(f"p = {p:g} after p = {s.p:g}", x, call, p, s.dtype)

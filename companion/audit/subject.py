@@ -50,6 +50,7 @@ class Subject:
         dtypes: Sequence[str] | None = None,
         seconds: float = 0.0,
         estimated: bool = False,
+        first: tuple[Array, Array, float] | None = None,
     ) -> None:
         self.adapter, self.p, self.seed, self.kind = adapter, p, seed, kind
         self.call_shape = shape  # as the implementation gets it
@@ -60,6 +61,7 @@ class Subject:
         self.dtypes = tuple(dtypes or adapter.dtypes)
         self.dtype = self.dtypes[0]  # the one that carries the statistics
         self.seconds, self.estimated = seconds, estimated
+        self.first = first  # input, result and p of the very first call
         self.draws, self.input_values = cache(self._draws), cache(self._input_values)
         self.returned = cache(self._returned)
 

@@ -47,7 +47,8 @@ def prepare(
                 if seconds is not None:
                     usable = list(dtypes or adapter.dtypes)
                     usable = usable[usable.index(dtype) :]
-                    subject = _subject(adapter, p, one, usable, seconds, options)
+                    seen = {"seconds": seconds, "first": tried.seen(asked)}
+                    subject = _subject(adapter, p, one, usable, options | seen)
                     if tried.same_shape or subject.family.kind == "weights":
                         return subject
         adapter.put_back()
@@ -93,6 +94,10 @@ class _Tried:
     def __init__(self) -> None:
         self.first, self.same_shape = "", True
 
+    def seen(self, p: float) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Return input, result and p of a first call that went well, if it was the first at all."""
+        return None if self.first else (*self.last, p)
+
     def not_made(
         self, cls: type, p: float, arguments: Mapping[str, Any], error: Exception
     ) -> None:
@@ -112,9 +117,11 @@ class _Tried:
             numbers = np.random.default_rng(0).uniform(0.5, 1.5, shape)
             x = adapter.array(numbers, dtype)
             kind = type(x).__name__
+            given = adapter.values(x)  # before the call, which may write to it
             adapter.seed(0)
             y = adapter(x, p)
             values = adapter.values(y)
+            self.last = given, values
             self.same_shape = values.shape == shape
             if not self.same_shape:
                 self.first = self.first or (
@@ -182,13 +189,10 @@ def _subject(
     p: float | None,
     shape: tuple[int, ...],
     dtypes: Sequence[str],
-    seconds: float,
     options: Mapping[str, Any],
 ) -> Subject:
     """Settle p: as asked, or the layer's own, or estimated."""
-    subject = partial(
-        Subject, adapter, shape=shape, dtypes=dtypes, seconds=seconds, **options
-    )
+    subject = partial(Subject, adapter, shape=shape, dtypes=dtypes, **options)
     if (
         adapter.sets_p
         and adapter.rate is not None
