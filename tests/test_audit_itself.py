@@ -1,5 +1,6 @@
 """Auditing a model that cannot be copied: it is run itself, and all that it holds is put back."""
 
+import logging
 import random
 import types
 
@@ -116,3 +117,32 @@ def test_whatever_a_model_raises_is_not_raised(error):
         type(model).calls = 0
         report = audit_model(model, X)
         assert report.passed is (None if limit == 0 else report.passed)
+
+
+class Odd(Dropout):
+    """Has a rate for each unit, and holds what cannot be looked at."""
+
+    def __init__(self):
+        super().__init__()
+        self.p, self.held = (
+            torch.full((8,), 0.5),
+            [Refusing(), logging.getLogger("odd")],
+        )
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        return torch.native_dropout(x, 0.5, True)[0]
+
+
+class Refusing:
+    @property
+    def __dict__(self):
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_read_is_left_alone():
+    logger, model = logging.getLogger("odd"), seq(Odd())
+    before = dict(vars(logger))
+    assert audit_model(model, X).passed
+    assert vars(logger) == before

@@ -84,8 +84,9 @@ def audit_model(model: nn.Module, example_input: Any = None) -> AuditReport:
     Without an example input the order of layers is read in `nn.Sequential` alone. Not followed
     are the outputs of a dropout written by hand (a product with a random mask); not looked into
     is scripted code; and not seen are branches the example input does not take, random numbers
-    that only a rare pass draws, and masks that repeat or are shared where they are multiplied
-    by hand with numbers of NumPy's, in training alone. Hooks of the model run with it.
+    that only a rare pass draws, and, of masks written by hand that are fixed or shared, those
+    that no input or output of a submodule shows as zeros among units scaled by one number. Hooks
+    of the model run with it.
 
     References
     ----------

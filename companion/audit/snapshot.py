@@ -3,6 +3,7 @@
 import copy
 import functools
 import random
+import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,14 +26,12 @@ def reached(root: Any) -> Iterator[Any]:
     seen, queue = {id(root)}, [root]
     for value in queue:  # which grows
         yield value
-        for part in _parts(value):
-            if (
-                part is not None
-                and not isinstance(part, FIXED)
-                and id(part) not in seen
-            ):
-                seen.add(id(part))
-                queue.append(part)
+        with suppress(Exception):  # what refuses to be looked at
+            for part in _parts(value):
+                fixed = part is None or isinstance(part, FIXED)
+                if not fixed and id(part) not in seen:
+                    seen.add(id(part))
+                    queue.append(part)
 
 
 def _parts(value: Any) -> list[Any]:
@@ -61,9 +60,10 @@ def _filled(function: types.FunctionType) -> list[types.CellType]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether its attributes are the model's matter, and can be written."""
-    ours = isinstance(value, nn.Module) or type(value).__module__ != "builtins"
-    return ours and isinstance(getattr(value, "__dict__", None), dict)
+    """Whether its attributes are the model's matter; a logger or a thread is everybody's."""
+    room = type(value).__module__.partition(".")[0]
+    own = room not in sys.stdlib_module_names or room in ("__main__", "types")
+    return own and isinstance(getattr(value, "__dict__", None), dict)
 
 
 class Snapshot:

@@ -13,7 +13,7 @@ from companion.audit import misuses as m
 from companion.audit.hooked import Hooked
 from companion.audit.passes import arguments
 from companion.audit.trail import Trail, after_dropout
-from companion.audit.tree import Names
+from companion.audit.tree import Names, number, rate
 
 CHANNELS = {"dropout1d": 3, "dropout2d": 4, "dropout3d": 5}  # axes of a batch
 KINDS = ("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout")
@@ -57,7 +57,7 @@ class Trace(Hooked):
         for kind in type(module).__mro__:  # ours do not call PyTorch's functions
             if kind.__module__ == "companion.nn.dropout":
                 self._check_shape(path, kind.__name__.lower(), x)
-        return self._dropped(path, module.p, x, output)
+        return self._dropped(path, rate(module), x, output)
 
     def __torch_function__(
         self,
@@ -89,7 +89,7 @@ class Trace(Hooked):
         """Look at a call to a dropout, or to an attention that has one; return its p."""
         options = dict(zip(CALLS[name], args, strict=False)) | kwargs
         p = options.get("p", options.get("dropout_p"))
-        p = 0.0 if p is None else float(p)
+        p = 0.0 if p is None else number(p)
         active = options.get("training", options.get("train", True))
         if active and p > 0 and not self.training and path not in self.stuck:
             self.findings.add(m.ACTIVE, path, f"{name} with p = {p:g} drops")

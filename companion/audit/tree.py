@@ -1,5 +1,6 @@
 """Read the tree of a model's modules: what can be known of its dropout without a run."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, TypeGuard
@@ -49,10 +50,18 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def rate(module: nn.Module) -> float:
     """Return how much a layer of PyTorch's drops; 0 for one that is no dropout."""
     if isinstance(module, _DropoutNd):
-        return module.p
+        return number(module.p)
     if isinstance(module, nn.RNNBase | nn.MultiheadAttention):
-        return module.dropout
+        return number(module.dropout)
     return 0.0
+
+
+def number(p: Any) -> float:
+    """Return a probability as it is; NaN, which is neither 0 nor 1 nor between, if it is none."""
+    try:
+        return float(p)
+    except (TypeError, ValueError, RuntimeError):
+        return math.nan
 
 
 def read_layers(names: Names, findings: m.Findings) -> None:
