@@ -245,7 +245,7 @@ CASES = [
     case(
         "monai",
         "monai.networks.nets.efficientnet:drop_connect",
-        "edge",
+        "fail",
         f"monai/networks/nets/efficientnet.py:776 to 783: {SUMMED}, and NaN passes line 760",
         shape=PATHS,
         lines=CONNECTED,
@@ -253,7 +253,7 @@ CASES = [
     case(
         "segmentation-models-pytorch",
         "segmentation_models_pytorch.encoders._efficientnet:drop_connect",
-        "edge",
+        "fail",
         f"segmentation_models_pytorch/encoders/_efficientnet.py:426 to 432: {SUMMED}",
         shape=(65536, 1, 1, 2),
         lines=CONNECTED,
