@@ -3,6 +3,7 @@
 A model is a piece of code that makes `model` and its input `x`, and a call of it.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -99,7 +100,9 @@ def of_transformers(
     name: str, example: str, config: str, attention: str = "", confirmed: str = GATED
 ) -> Case:
     """A model of random weights, from a configuration that is small."""
-    settings = name.removesuffix("Model") + "Config"
+    settings = (
+        name.removesuffix("Model").removesuffix("ForConditionalGeneration") + "Config"
+    )
     kind = f"attn_implementation='{attention}'" if attention else ""
     code = f"""from transformers import {name}, {settings}
 model = {name}._from_config({settings}({config}){", " + kind if kind else ""})
@@ -119,6 +122,7 @@ BOTH = (
     "ids = torch.arange(3, 19).reshape(2, 8)\n"
     "x = {'input_ids': ids, 'decoder_input_ids': ids}"
 )
+T5 = "vocab_size=99, d_model=16, d_ff=32, num_layers=2, num_heads=2"
 SOUND = "x = {'input_values': torch.randn(2, 16_000)}"
 FLASH = (
     "dropout_p is given to scaled_dot_product_attention, which has no mode of its own"
@@ -129,8 +133,12 @@ CASES = [
     of_transformers("BertModel", IDS, "vocab_size=99, " + SMALL, "eager"),
     of_transformers("BertModel", IDS, "vocab_size=99, " + SMALL, "sdpa"),
     of_transformers("GPT2Model", IDS, "vocab_size=99, n_embd=16, n_layer=2, n_head=2"),
-    of_transformers(
-        "T5Model", BOTH, "vocab_size=99, d_model=16, d_ff=32, num_layers=2, num_heads=2"
+    of_transformers("T5ForConditionalGeneration", BOTH, T5),
+    replace(
+        of_transformers("T5Model", BOTH, T5),
+        expected="fail",
+        confirmed="transformers/models/t5/modeling_t5.py:746: a dropout is the last layer",
+        definition="dropout on the output of a body, which has a head behind it",
     ),
     of_transformers(
         "DebertaV2Model", IDS, "vocab_size=99, relative_attention=True, " + SMALL
@@ -314,7 +322,7 @@ CASES = [
         "conv_dropout=0.5)\n"
         "print({m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)})\n"
         + TOKENS,
-        "conformer/conformer.py:228: the three arguments are never handed on to the blocks, so "
+        "conformer/conformer.py:235: the three arguments are never handed on to the blocks, so "
         "every rate is 0; the model as it was made is right, and the note on p = 0 shows it",
     ),
     case(

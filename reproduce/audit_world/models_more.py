@@ -36,7 +36,7 @@ WEIGHT_DROP = case(
     "WeightDropLSTM(weight_dropout=0.5)",
     "from torchnlp.nn import WeightDropLSTM\n"
     "model = WeightDropLSTM(16, 16, weight_dropout=0.5)\n" + TOKENS,
-    "torchnlp/nn/weight_drop.py:23: at rest F.dropout returns the Parameter itself, which setattr "
+    "torchnlp/nn/weight_drop.py:22: at rest F.dropout returns the Parameter itself, which setattr "
     "registers; from then on a training pass cannot put a plain tensor there, and raises",
     "fail",
     "model(x)[0]",
