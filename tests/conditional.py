@@ -341,11 +341,6 @@ FAMILY = {
     "everything": (lambda x, p, training: x * (not training), {}, "what is dropped"),
 }  # fmt: skip
 RIGHT_FAMILY = {
-    "first call of all": (
-        After(lambda n, last, now: n == 1, unchanged),
-        {},
-        "the same in every condition",
-    ),
     "blocks": (Blocks, {"shape": (8, 16, 14, 14)}),
     "alpha": (Alpha, {}),
     "Gaussian": (Gaussian, {}),

@@ -41,6 +41,7 @@ def load(monkeypatch):
         *NAMES,
         "scikit_learn_dropout",
         "audit_alarms",
+        "audit_right",
         "moving_figures",
         "fresh_mask",
         "layer_times",
@@ -546,9 +547,10 @@ def test_audit_runs_are_every_block_of_every_rate(runs_and_settings):
 def test_an_audit_run_names_what_fails_first(load, monkeypatch):
     program = load("audit_alarms")
     monkeypatch.setitem(program.SETTINGS, "audits", 2)
-    assert program.run(1e-6, 0.0, 0) == {"failed": ["", ""]}
-    assert program.run(1e-6, 0.01, 3) == {"failed": ["drop rate", "drop rate"]}
-    assert program.run(1e-6, 0.01, 3, audits=1) == {"failed": ["drop rate"]}
+    usual = program.USUAL
+    assert program.run(1e-6, usual, 0.0, 0) == {"failed": ["", ""]}
+    assert program.run(1e-6, usual, 0.01, 3) == {"failed": ["drop rate", "drop rate"]}
+    assert program.run(1e-6, "paths", 0.01, 3, audits=1) == {"failed": ["drop rate"]}
 
 
 @pytest.mark.parametrize("runs_and_settings", ["cost_of_mistakes"], indirect=True)
@@ -583,13 +585,12 @@ def test_a_mistake_is_the_one_it_is_called(variant, training, load):
 def test_a_dropout_that_is_off_by_a_little_has_that_rate_and_the_scale_of_p(load):
     program, rng = load("audit_alarms"), np.random.default_rng(0)
     x = np.ones(1_000_000)
-    y = program.off_by(0.01, x, 0.5, True, rng)
+    off = program.off_by(0.01, whole=False)
+    y = off(x, 0.5, True, rng)
     assert set(np.unique(y)) == {0, 2}
     assert abs((y == 0).mean() - 0.51) < 5 * math.sqrt(0.51 * 0.49 / x.size)
     for p, training in [(0, True), (1, True), (0.5, False)]:
-        np.testing.assert_array_equal(
-            program.off_by(0.01, x, p, training, rng), x if p < 1 else 0 * x
-        )
+        np.testing.assert_array_equal(off(x, p, training, rng), x if p < 1 else 0 * x)
 
 
 @pytest.mark.parametrize("runs_and_settings", ["moving_figures"], indirect=True)

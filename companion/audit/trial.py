@@ -81,9 +81,12 @@ def _adapters(
             adapter = next(found)
         except StopIteration:
             return
-        except TypeError:
+        except Exception as error:
             if not callable(candidate):
                 raise
+            tried.first = (
+                tried.first or f"It could not be made ready. {_plainly(error)}"
+            )
             return
         yield adapter
 
