@@ -284,6 +284,7 @@ def under_a_decorator(x):
         (Callable(), "class Callable"),
         (Callable().__call__, "def __call__"),
         (under_a_decorator, "@decorated"),
+        (functools.cache(under_a_decorator), "@decorated"),
         (functools.partial(functools.partial(under_a_decorator, 1), 2), "@decorated"),
     ],
 )

@@ -61,6 +61,12 @@ def test_marked():
     return right
 
 
+@pytest.mark.filterwarnings("ignore:upcast")
+@pytest.mark.dropout(shape=(16, 32))
+def test_marked_edge():
+    return upcast
+
+
 @pytest.mark.parametrize("candidate", [right, unscaled])
 @pytest.mark.dropout(shape=(16, 32))
 def test_of_many(candidate):
@@ -90,6 +96,7 @@ OUTCOMES = {
     "test_edge_told": "! dtype and layout",
     "test_blocked": "TypeError: unheard of",
     "test_marked": None,
+    "test_marked_edge": None,
     "test_of_many[right]": None,
     "test_of_many[unscaled]": "✗ survivors' scale",
     "test_method": "✗ survivors' scale",
@@ -141,6 +148,7 @@ def test_a_failure_is_the_report_and_no_traceback(outcomes):
     assert outcomes.keys() == OUTCOMES.keys()
     assert outcomes["test_core"].startswith("unscaled: ")
     assert outcomes["test_method"].startswith("unscaled: ")
+    assert outcomes["test_edge_told"].startswith("upcast: ")
 
 
 WITHOUT = """

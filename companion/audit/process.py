@@ -18,6 +18,7 @@ from companion.audit.formats import Place, place_of
 from companion.audit.report import AuditReport
 
 LIMIT = 600.0  # seconds for all of an audit, which takes two where nothing is slow
+OPTIONS = "Here: --shape 16,32,64 --batch-axis 1 --dtypes float32 --argument name=value"
 Settings = Mapping[str, Any]  # arguments of the audit
 
 
@@ -85,7 +86,11 @@ def examined(name: str, settings: Settings) -> tuple[AuditReport, Place | None]:
     try:
         candidate = _named(name)
         place = place_of(candidate)
-        return audited(candidate, settings), place
+        report = audited(candidate, settings)
+        if report.obstacle:
+            told = f"{report.obstacle}\n{OPTIONS}"
+            report = AuditReport(report.subject, (), told)
+        return report, place
     except _NoSuchError as error:
         return AuditReport(name, (), str(error)), place
     except BaseException as error:
