@@ -55,9 +55,9 @@ def sections(found: dict[str, list[str]]) -> Iterator[str]:
 
 def in_the_world() -> dict[str, list[str]]:
     """Return for each code a list of what failed it, as stored, defects alone."""
-    stored = json.loads(WORLD.read_text()) if WORLD.exists() else {}
+    stored = json.loads(WORLD.read_text())["runs"] if WORLD.exists() else []
     found: dict[str, list[str]] = {}
-    for case in stored.values():
+    for case in stored:
         failed = [*case.get("core", []), *case.get("edges", [])]
         if failed and case["verdict"] == case["expected"] and not case["definition"]:
             name = f"{case['package']} {case['version']}, `{case['name']}`"

@@ -10,14 +10,13 @@ It needs an environment of its own, since the packages ask for versions that exc
 requirements.txt pins all there is in it, so each is installed without its dependencies. From the
 checkout::
 
-    python3.11 -m venv /tmp/audit_world
-    /tmp/audit_world/bin/pip install --no-deps -r reproduce/audit_world/requirements.txt
-    PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world           # what is missing
-    PYTHONPATH=.:reproduce /tmp/audit_world/bin/python -m audit_world DropBlock  # these, again
+    python3.11 -m venv _build/audit_world
+    _build/audit_world/bin/pip install --no-deps -r reproduce/audit_world/requirements.txt
+    PYTHONPATH=.:reproduce _build/audit_world/bin/python -m audit_world           # what is missing
+    PYTHONPATH=.:reproduce _build/audit_world/bin/python -m audit_world DropBlock  # these, again
 
-The companion is that of the checkout, through PYTHONPATH. PyTorch is its build for CPUs (on Linux
-add ``--extra-index-url https://download.pytorch.org/whl/cpu``); torchvision's wheel asks for CUDA
-beside it, so it is hidden from all cases but its own.
+The companion is that of the checkout, through PYTHONPATH. PyTorch is its build for CPUs;
+torchvision's wheel asks for CUDA beside it, so it is hidden from all cases but its own.
 """
 
 import contextlib
@@ -29,9 +28,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from runs import save as store
 from tqdm import tqdm
 
 from audit_world.cases import Case
@@ -49,7 +50,9 @@ MODULES = (
     "models_more",
 )
 RESULTS = Path(__file__).with_name("results.json")
+WHAT = "audits of dropouts in public packages"
 LIMIT = 300
+AT_ONCE = 2
 MARK = "RESULT "
 
 
@@ -78,7 +81,7 @@ def run(case: Case) -> dict[str, Any]:
         "core": [check.code for check in report.core],
         "edges": [check.code for check in report.edges],
         "first": first[0].name if first else "",
-        "measured": first[0].measured if first else report.obstacle,
+        "measured": first[0].measured if first else report.obstacle.partition("\n")[0],
         "seconds": round(seconds, 1),
     }
 
@@ -122,19 +125,16 @@ def run_apart(case: Case) -> dict[str, Any]:
 
 
 def save(case: Case, result: dict[str, Any]) -> None:
-    """Put one result among those that are stored."""
-    stored = load()
-    stored[str(case)] = result
-    order = {str(c): i for i, c in enumerate(cases_of(MODULES))}
-    kept = sorted((name for name in stored if name in order), key=order.__getitem__)
-    text = json.dumps({name: stored[name] for name in kept}, indent=1)
-    unfinished = RESULTS.with_suffix(".tmp")
-    unfinished.write_text(text + "\n")
-    unfinished.replace(RESULTS)
+    """Put one result among those that are stored, in the order of the cases."""
+    found = load() | {str(case): {"case": str(case)} | result}
+    names = [str(c) for c in cases_of(MODULES)]
+    in_order = [found[name] for name in names if name in found]
+    store(RESULTS, WHAT, in_order, {"seconds at most": LIMIT}, ("numpy", "torch"))
 
 
 def load() -> dict[str, Any]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    return {result["case"]: result for result in stored}
 
 
 def main(words: Sequence[str]) -> None:
@@ -148,11 +148,13 @@ def main(words: Sequence[str]) -> None:
     wanted = [case for case in cases if any(part in str(case) for part in parts)]
     if not parts:
         wanted = [case for case in cases if str(case) not in done]
-    for case in tqdm(wanted, unit="case"):
-        result = run_apart(case)
-        save(case, result)
-        if result["verdict"] != case.expected:
-            tqdm.write(f"{case}: {result['verdict']}, expected {case.expected}")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        jobs = {pool.submit(run_apart, case): case for case in wanted}
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="case"):
+            case, result = jobs[job], job.result()
+            save(case, result)
+            if result["verdict"] != case.expected:
+                tqdm.write(f"{case}: {result['verdict']}, expected {case.expected}")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ SCALED_TABLE = (
     "word = torch.tensor([0])\n"
     "print([layer(word, scale=2.0)[0, 0].item() for _ in range(3)])"
 )
+LAST_ROW = (
+    "table = torch.nn.Embedding(4, 2)\n"
+    "EmbeddingDropout(table, 0.0)(torch.arange(4)).sum().backward()\n"
+    "print(table.weight.grad.tolist())"
+)
 WEIGHTS = (
     "layer = WeightDropLinear(1000, 1000, bias=False, weight_dropout=0.3)\n"
     "layer(torch.ones(1, 1000))\n"
@@ -72,6 +77,14 @@ def samples_alike(path: str) -> Figures:
     return {"samples alike": bool((y == y[0]).all())}
 
 
+def last_row() -> Figures:
+    table = torch.nn.Embedding(4, 2)
+    made = get("fastai.text.models.awdlstm:EmbeddingDropout")(table, 0.0)
+    made(torch.arange(4)).sum().backward()
+    assert table.weight.grad is not None
+    return {"gradient of the last row": float(table.weight.grad[-1].sum())}
+
+
 def two_inputs() -> Figures:
     torch.manual_seed(0)
     x = torch.ones(64, 4096, 2)
@@ -83,6 +96,19 @@ def two_inputs() -> Figures:
         "kept": sorted(set(a[a != 0].tolist())),
         "mean of both": round(float((a + b).mean() / 2), 4),
     }
+
+
+def one_input(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+    dropout = get("supar.modules.dropout:IndependentDropout")(p)
+    return dropout.train(training)(x)[0]
+
+
+def rows_of_a_table(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+    table = torch.nn.Embedding(*x.shape)
+    del table.weight
+    table.weight = x
+    layer = get("fastai.text.models.awdlstm:EmbeddingDropout")(table, p)
+    return layer.train(training)(torch.arange(len(x)))
 
 
 def residual() -> Figures:
@@ -266,6 +292,19 @@ CASES = [
         alone=True,
     ),
     case(
+        "supar",
+        "supar.modules.dropout:IndependentDropout",
+        "fail",
+        "supar/modules/dropout.py:107 to 113: scaled by how many of several inputs are left",
+        name="IndependentDropout, in a function of two lines",
+        definition="what is left of several inputs makes up for what is dropped of the others",
+        lines=TWO_INPUTS,
+        truth=two_inputs,
+        make=lambda: one_input,
+        options={"shape": (64, 32, 8)},
+        alone=True,
+    ),
+    case(
         "allennlp",
         "allennlp.modules.input_variational_dropout:InputVariationalDropout",
         "pass",
@@ -298,6 +337,18 @@ CASES = [
         "itself where nothing is dropped",
         lines=SCALED_TABLE,
         truth=scaled_table,
+    ),
+    case(
+        "fastai",
+        "fastai.text.models.awdlstm:EmbeddingDropout",
+        "fail",
+        "fastai/text/models/awdlstm.py:92: no padding index becomes -1, the last row for PyTorch, "
+        "which then has no gradient; line 17: 0/0 at p = 1",
+        name="EmbeddingDropout, in a function of four lines",
+        lines=LAST_ROW,
+        truth=last_row,
+        make=lambda: rows_of_a_table,
+        options={"shape": (64, 16)},
     ),
     case(
         "fastai",
