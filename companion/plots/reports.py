@@ -90,3 +90,55 @@ def verdicts(reports: Mapping[str, Mapping[str, str]]) -> Figure:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return figure
+
+
+SHADES = {  # colour and ink of a part of a bar, in the order of the parts
+    "passes": (PALE, BLACK),
+    "only edges": (GREY, "white"),
+    "fails by definition": (BLUE, "white"),
+    "fails": (BLACK, "white"),
+    "could not run": ("white", BLACK),
+}
+
+
+@drawn
+def tallies(groups: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Draw how many audits came to which verdict: a bar for each group, a part for each verdict.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping of str to int
+        Title of each bar, and how many there are of "passes", "only edges", "fails by
+        definition", "fails" and "could not run". What is not there counts 0.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    KeyError
+        If a verdict is none of the five.
+
+    Examples
+    --------
+    >>> figure = tallies({"layers": {"passes": 3, "fails": 1}})
+    """
+    for verdict in {name for counts in groups.values() for name in counts}:
+        SHADES[verdict]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(groups) + 1.1))
+    starts = dict.fromkeys(groups, 0)
+    for verdict, (colour, ink) in SHADES.items():
+        counts = [group.get(verdict, 0) for group in groups.values()]
+        bars = ax.barh(
+            list(groups), counts, left=list(starts.values()), color=colour,
+            edgecolor=BLACK, linewidth=0.6, label=verdict,
+        )  # fmt: skip
+        shown = [str(n) if n else "" for n in counts]
+        ax.bar_label(bars, shown, label_type="center", color=ink, fontsize=9)
+        starts = {name: starts[name] + n for name, n in zip(groups, counts, strict=True)}
+    ax.invert_yaxis()
+    ax.set(xlabel="implementations")
+    ax.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+    return figure
