@@ -68,13 +68,14 @@ def save(
     runs: list[Run],
     settings: dict[str, Any],
     packages: Sequence[str],
+    command: str = "make reproduce",
 ) -> None:
     """Write all results, or leave the file as it was."""
     versions = {"python": platform.python_version()}
     versions |= {name: __import__(name).__version__ for name in packages}
     content = {
         "what": what,
-        "command": "make reproduce",
+        "command": command,
         "minutes": round(sum(run.get("seconds", 0) for run in runs) / 60, 1),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions,

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STORED = json.loads((ROOT / "reproduce" / "audit_world" / "graders.json").read_text())
-ROWS = {row["name"]: row for row in STORED["graders"]}
+ROWS = {row["name"]: row for row in STORED["runs"]}
 QUICK = (
     "MiniTorch",
     "TinyTorch",
@@ -35,8 +35,8 @@ def test_sixty_wrong_dropouts_have_a_name_each_and_twelve_are_wrong_at_the_edges
 
 def test_what_is_stored_is_what_the_program_would_run(program):
     keys = "name", "kind", "edge"
-    assert STORED["wrong"] == [{k: getattr(w, k) for k in keys} for w in program.WRONG]
-    assert STORED["seeds"] == list(program.SEEDS)
+    assert STORED["settings"]["wrong"] == [{k: getattr(w, k) for k in keys} for w in program.WRONG]
+    assert STORED["settings"]["seeds"] == list(program.SEEDS)
     assert list(ROWS) == list(program.graders())
     for name, about in program.graders().items():
         assert ROWS[name] | about == ROWS[name]

@@ -23,7 +23,7 @@ from companion.plots.masks import (
     survivors,
     thinned_networks,
 )
-from companion.plots.reports import detection, verdicts
+from companion.plots.reports import detection, tallies, verdicts
 from companion.plots.scaling import (
     ensemble_sizes,
     mean_and_variance,
@@ -106,6 +106,7 @@ __all__ = [
     "scalings",
     "stored_curves",
     "survivors",
+    "tallies",
     "thinned_networks",
     "thinned_predictions",
     "two_joints",

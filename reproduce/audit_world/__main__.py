@@ -50,6 +50,7 @@ MODULES = (
     "models_more",
 )
 RESULTS = Path(__file__).with_name("results.json")
+COMMAND = "PYTHONPATH=.:reproduce _build/audit_world/bin/python -m audit_world"
 WHAT = "audits of dropouts in public packages"
 LIMIT = 300
 AT_ONCE = 2
@@ -129,7 +130,8 @@ def save(case: Case, result: dict[str, Any]) -> None:
     found = load() | {str(case): {"case": str(case)} | result}
     names = [str(c) for c in cases_of(MODULES)]
     in_order = [found[name] for name in names if name in found]
-    store(RESULTS, WHAT, in_order, {"seconds at most": LIMIT}, ("numpy", "torch"))
+    settings = {"seconds at most": LIMIT}
+    store(RESULTS, WHAT, in_order, settings, ("numpy", "torch"), COMMAND)
 
 
 def load() -> dict[str, Any]:

@@ -32,15 +32,14 @@ delete the file to begin again.
 
 import json
 import os
-import platform
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from runs import save as store
 from tqdm import tqdm
 
 from audit_world import exercises
@@ -136,6 +135,8 @@ SOURCES = [
 ]  # fmt: skip
 
 RESULTS = Path(__file__).with_suffix(".json")
+COMMAND = "PYTHONPATH=.:reproduce .venv/bin/python -m audit_world.graders"
+WHAT = "sixty wrong dropouts before the tests of teaching libraries"
 AUDIT = "companion.audit"
 SEEDS = range(5)
 RIGHT: dict[str, Make] = {"right": right, "right, otherwise": right_otherwise}
@@ -191,21 +192,15 @@ def graders() -> dict[str, dict[str, Any]]:
 
 
 def save(stored: dict[str, dict[str, Any]]) -> None:
-    content = {
-        "what": "tests of teaching libraries and courses, on sixty wrong dropouts",
-        "command": "PYTHONPATH=.:reproduce .venv/bin/python -m audit_world.graders",
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "seeds": list(SEEDS),
-        "wrong": [{"name": w.name, "kind": w.kind, "edge": w.edge} for w in WRONG],
-        "graders": [stored[name] for name in graders() if name in stored],
-    }
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    wrong = [{"name": w.name, "kind": w.kind, "edge": w.edge} for w in WRONG]
+    settings = {"seeds": list(SEEDS), "wrong": wrong}
+    in_order = [stored[name] for name in graders() if name in stored]
+    store(RESULTS, WHAT, in_order, settings, ("numpy", "scipy"), COMMAND)
 
 
 def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    before = json.loads(RESULTS.read_text())["graders"] if RESULTS.exists() else []
+    before = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     stored = {row["name"]: row for row in before}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for name, about in graders().items():
