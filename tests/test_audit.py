@@ -36,6 +36,7 @@ from companion.audit import (
     behaviour,
     chance,
     conditions,
+    independence,
     layer,
     runner,
     statistics,
@@ -45,7 +46,10 @@ from companion.audit.runner import run_checks
 from companion.audit.state import global_states
 from companion.audit.subject import Subject, rounding, units_to_pair
 
-STATISTICS = [check.name for check in (*statistics.CHECKS, *conditions.CHECKS)]
+STATISTICS = [
+    check.name
+    for check in (*statistics.CHECKS, *independence.CHECKS, *conditions.CHECKS)
+]
 MANY = (64, 256)  # units and samples, so that small deviations show
 
 
@@ -230,7 +234,7 @@ def test_no_more_tests_are_made_than_share_alpha(monkeypatch):
     for module, name in [
         (statistics, "two_sided"),
         (chance, "two_sided"),
-        (statistics, "uneven_p"),
+        (independence, "uneven_p"),
     ]:
         made = getattr(module, name)
         monkeypatch.setattr(

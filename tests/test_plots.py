@@ -424,6 +424,17 @@ def test_verdicts_have_a_cell_for_each_check_of_each_audit():
         plots.verdicts({"first": {"drop rate": "fine"}})
 
 
+def test_tallies_have_a_part_for_each_verdict_one_behind_the_other():
+    groups = {"layers": {"passes": 3, "fails": 2}, "models": {"could not run": 1}}
+    (ax,) = plots.tallies(groups).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["layers", "models"]
+    parts = [(p.get_x(), p.get_width()) for p in ax.patches if p.get_width()]
+    assert parts == [(0, 3), (3, 2), (0, 1)]
+    assert [t.get_text() for t in ax.texts if t.get_text()] == ["3", "2", "1"]
+    with pytest.raises(KeyError):
+        plots.tallies({"layers": {"fine": 1}})
+
+
 def test_a_gain_has_the_colour_of_what_is_better_only_if_it_is_sure():
     cells = [[5.0, 5.1, 4.9], [-5.0, -5.1, -4.9], [1.0, -1.0, 0.1]]
     (ax,) = plots.gain_grid({"16 units": cells}, ["100", "300", "900"], "images").axes

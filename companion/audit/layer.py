@@ -6,6 +6,7 @@ from typing import Any
 from companion.audit import runner
 from companion.audit.behaviour import CHECKS as BEHAVIOUR
 from companion.audit.conditions import CHECKS as CONDITIONS
+from companion.audit.independence import CHECKS as INDEPENDENCE
 from companion.audit.kinds import KINDS
 from companion.audit.report import AuditReport
 from companion.audit.runner import Checks, LateError, run_checks, silent, time_limit
@@ -15,7 +16,10 @@ from companion.audit.trial import ObstacleError, prepare
 from companion.checks import check_inside, check_option, check_probability
 
 CHECKS = Checks(
-    sorted([*STATISTICS, *BEHAVIOUR, *CONDITIONS], key=lambda check: check.code)
+    sorted(
+        [*STATISTICS, *INDEPENDENCE, *BEHAVIOUR, *CONDITIONS],
+        key=lambda check: check.code,
+    )
 )
 
 
