@@ -35,7 +35,9 @@ def test_sixty_wrong_dropouts_have_a_name_each_and_twelve_are_wrong_at_the_edges
 
 def test_what_is_stored_is_what_the_program_would_run(program):
     keys = "name", "kind", "edge"
-    assert STORED["settings"]["wrong"] == [{k: getattr(w, k) for k in keys} for w in program.WRONG]
+    assert STORED["settings"]["wrong"] == [
+        {k: getattr(w, k) for k in keys} for w in program.WRONG
+    ]
     assert STORED["settings"]["seeds"] == list(program.SEEDS)
     assert list(ROWS) == list(program.graders())
     for name, about in program.graders().items():

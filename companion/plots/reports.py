@@ -136,7 +136,9 @@ def tallies(groups: Mapping[str, Mapping[str, int]]) -> Figure:
         )  # fmt: skip
         shown = [str(n) if n else "" for n in counts]
         ax.bar_label(bars, shown, label_type="center", color=ink, fontsize=9)
-        starts = {name: starts[name] + n for name, n in zip(groups, counts, strict=True)}
+        starts = {
+            name: starts[name] + n for name, n in zip(groups, counts, strict=True)
+        }
     ax.invert_yaxis()
     ax.set(xlabel="implementations")
     ax.tick_params(axis="y", length=0)
