@@ -34,7 +34,7 @@ OF_MODELS = [code for code in PROGRAMS if code > "DR3"]
 
 def run(program):
     """What a program of a page defines, where NumPy and PyTorch are at hand."""
-    space = {"np": np, "torch": torch, "nn": nn, "F": F}
+    space = {"__name__": "page", "np": np, "torch": torch, "nn": nn, "F": F}
     exec(program, space)
     return space
 
