@@ -395,4 +395,4 @@ def test_a_slow_layer_is_looked_at_less_often():
     options = {"seed": 0, "alpha": 1e-6, "batch_axis": 0, "dtypes": None}
     subject = prepare(right, 0.5, MANY, arguments=None, **options)
     slow = Subject(subject.adapter, 0.5, MANY, 0, 1e-6, seconds=0.1)
-    assert (subject.calls(), slow.calls()) == (256, 16)
+    assert (subject.calls(), slow.calls()) == (256, 32)

@@ -13,7 +13,7 @@ from companion.audit.chance import uneven_p, worst_pair
 
 UNITS = 2**22  # distinct draws looked at for each p and dtype, if CALLS suffice
 CALLS = 256
-PATIENCE = 2.0  # seconds for the calls of one p and dtype, of a slow layer
+PATIENCE = 6.0  # seconds for the calls of one p and dtype, of a slow layer
 WIDE = 2**16  # units of one call, where few of them have a draw of their own
 BY_SHARE = (
     1e-5  # what such a scale may be off, where a small number is added to a count
