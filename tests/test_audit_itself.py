@@ -41,7 +41,7 @@ class Itself(nn.Module):
         self.rng.random(), self.random.random(), random.random(), torch.rand(1)
         self.new = self.cache = self.cache + 1
         with torch.no_grad():
-            self.frozen.add_(1.0).requires_grad_(self.training)
+            self.frozen.add_(1.0).requires_grad_(True)
             self.fc.weight.data = self.fc.weight.data.clone()
         return self.bn(self.fc(self.drop(x.mul_(2))))
 
@@ -64,6 +64,8 @@ def test_a_model_that_cannot_be_copied_is_run_itself_and_put_back():
     model(X.clone()).sum().backward(retain_graph=True)
     model.cache = cache
     model.bn.eval()
+    model.frozen.requires_grad_(False)
+    model.fc.bias.grad = None
     waiting = (model.cache**2).sum()
     del model.new
     said, tensors = model.state()
@@ -84,6 +86,16 @@ def test_a_copy_that_is_the_model_itself_is_put_back_too(mode):
     model = Uncopied(in_training(one_mask)).train(mode)
     assert found(model) == {(m.SHARED.name, ROOT)}
     assert model.training is mode
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_part_is_put_back_in_its_mode():
+    part = torch.jit.script(Dropout())
+    model = Uncopied(lambda n, x: n.part(x), part=part)
+    audit_model(model, X)
+    assert part.training
+    audit_model(model.eval(), X)
+    assert not part.training
 
 
 def test_a_closure_over_the_model_is_found_and_the_model_put_back():

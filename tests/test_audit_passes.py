@@ -157,6 +157,14 @@ class Cached(nn.Module):
         return x * self.mask
 
 
+class PerEpoch(Cached):
+    """Draws its mask anew when train() is called."""
+
+    def train(self, mode=True):
+        self.mask = None
+        return super().train(mode)
+
+
 class OffForEver(nn.Module):
     p = 0.5
 
@@ -271,6 +279,7 @@ def again_alone(run):
 ACTIVE_IN_NET = (m.ACTIVE.name, "net.3")
 FOUND = {
     "masks for ever": (seq(Cached(used="train")), {(m.REPEATS.name, "1")}),
+    "a mask for each epoch": (seq(PerEpoch(used="train")), {(m.REPEATS.name, "1")}),
     "forked": (Net(forked), {(m.REPEATS.name, ROOT)}),
     "generator made anew": (seq(part(made_anew)), {(m.REPEATS.name, "1")}),
     "generator seeded": (
@@ -308,6 +317,10 @@ FOUND = {
         again(Dropout(), preserve_rng_state=False, use_reentrant=True),
         {(m.CHECKPOINT.name, "inner.0")},
     ),
+    "checkpoint, NumPy's": (
+        again(part(lambda n, x: masked(x, np.random.rand(*x.shape)))),  # noqa: NPY002
+        {(m.CHECKPOINT.name, "inner.0")},
+    ),
     "checkpoint, own generator": (again(Own()), {(m.CHECKPOINT.name, "inner.0")}),
     "checkpoint, refused": (
         again(companion.nn.Dropout(generator=torch.Generator())),
@@ -338,6 +351,11 @@ FOUND = {
 def test_what_passes_show_is_found_in_its_place_and_nothing_else(name):
     model, findings = FOUND[name]
     assert found(model) == findings
+
+
+def test_a_model_is_one_whatever_room_its_class_names():
+    kind = type("Anywhere", (InTraining,), {"__module__": "builtins"})
+    assert (m.MOVED.name, "net.1") in found(kind(normalised(), puts_back=False))
 
 
 def test_monte_carlo_dropout_is_called_that():

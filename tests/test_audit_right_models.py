@@ -1,6 +1,5 @@
 """Auditing right models by several passes: no false alarm, and what may be meant is a note."""
 
-import functools
 import random
 
 import pytest
@@ -129,7 +128,33 @@ def aux(net, x):
     return (y, y) if net.training else y
 
 
-drop_rows = functools.partial(companion.nn.Dropout, shared_axes=0)
+class Rising(nn.Module):
+    """Counts its training passes, and reads the count in both modes."""
+
+    passes = 0
+
+    def forward(self, x):
+        self.passes += self.training
+        return x * (1 + self.passes)
+
+
+class NoisyGradient(torch.autograd.Function):
+    """Draws in the backward pass as well: that is no checkpoint."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x + torch.rand_like(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * torch.rand_like(gradient)
+
+
+def slope(net, x):
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(net.inner(x).sum(), x)[0]
+
+
 RIGHT = {
     "encoder": (encoder(), STEPS),
     "encoder, batch first": (encoder(batch_first=True, norm_first=True), STEPS),
@@ -178,6 +203,17 @@ RIGHT = {
         ),
         X,
     ),
+    "checkpoint, by name alone": (
+        Net(
+            lambda n, x: checkpoint(lambda y: n.inner(input=y), x, use_reentrant=False),
+            inner=Sequential(Dropout(), Linear(8, 8), ReLU()),
+        ),
+        X,
+    ),
+    "a schedule": (seq(Rising(), Dropout()), X),
+    "noise in the gradient": (Net(in_training(lambda n, x: NoisyGradient.apply(x))), X),
+    "a gradient inside": (Part(slope, inner=seq(nn.Tanh(), Dropout())), X),
+    "p near 0, in training": (Net(in_training(lambda n, x: F.dropout(x, 1e-4))), X),
     "own generator": (seq(companion.nn.Dropout(generator=torch.Generator())), X),
     "p near 0": (seq(Dropout(1e-3)), X),
     "bfloat16": (seq(ReLU(), Dropout()).bfloat16(), X.bfloat16()),
@@ -231,5 +267,14 @@ def test_a_scripted_model_is_run_and_not_looked_into():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_model_is_run_as_it_is_written():
-    model = torch.compile(seq(ReLU(), Dropout()))
-    assert audit_model(model, X).passed
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    inner = torch.compile(seq(ReLU(), Dropout()), backend=backend)
+    model = torch.compile(seq(inner, ReLU(), Dropout(1.0)), backend=backend)
+    (finding,) = audit_model(model, X).failures
+    assert (finding.name, finding.measured) == (m.RATE.name, "3")
+    assert compiled == []

@@ -1,9 +1,7 @@
 """Is dropout used well in this model? Reads the tree of a `torch.nn.Module` and watches it run."""
 
 import copy
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from companion.audit import misuses as m
@@ -11,12 +9,11 @@ from companion.audit.report import AuditReport, Check, Verdict
 from companion.audit.state import undisturbed
 
 try:
-    import torch
+    from torch import Tensor, nn
 except ImportError as error:
     raise ImportError(
         "companion.audit.audit_model needs PyTorch: pip install 'dropout-companion[torch]'"
     ) from error
-from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map_only
 
@@ -109,7 +106,7 @@ def audit_model(model: nn.Module, example_input: Any = None) -> AuditReport:
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     names, findings = tree.name_modules(model), m.Findings()
     tree.read_layers(names, findings)
-    with undisturbed(), _uncompiled():
+    with undisturbed():
         ran, missing, obstacle = _look(model, example_input, findings)
     if missing.keys() >= ORDER:
         tree.read_chains(model, names, findings)
@@ -140,16 +137,6 @@ def _not_found(misuse: m.Misuse, reason: str) -> Check:
     if reason:
         return Check(*title, "not applicable", reason, code=misuse.code)
     return Check(*title, "pass", "none found", code=misuse.code)
-
-
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Have compiled parts run as they are written, if there can be any."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-    else:
-        with torch.compiler.set_stance("force_eager"):
-            yield
 
 
 Look = tuple[Check, Missing, str]

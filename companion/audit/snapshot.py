@@ -63,6 +63,7 @@ def _is_plain(value: Any) -> bool:
     """Whether its attributes are the model's matter; a logger or a thread is everybody's."""
     room = type(value).__module__.partition(".")[0]
     own = room not in sys.stdlib_module_names or room in ("__main__", "types")
+    own = own or isinstance(value, nn.Module)  # even if its class says it is nobody's
     return own and isinstance(getattr(value, "__dict__", None), dict)
 
 
