@@ -94,6 +94,7 @@ def audit_model(model: nn.Module, example_input: Any = None) -> AuditReport:
 
     Examples
     --------
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2), nn.Dropout(0.5))
     >>> report = audit_model(model, torch.ones(1, 8))
     >>> report.passed
