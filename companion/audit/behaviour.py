@@ -14,6 +14,7 @@ from companion.audit.runner import (
     Result,
     by_kind,
     not_for,
+    of_dropped_units,
     said,
 )
 from companion.audit.state import global_states
@@ -237,11 +238,7 @@ def input_untouched(s: Subject) -> Result:
     "A dropped unit is 0, whatever it held, and a kept NaN stays one.",
     "DR114",
 )
-@by_kind(
-    noise=not_for("no unit is dropped"),
-    alpha=not_for("a dropped unit is no 0"),
-    weights=not_for("weights are dropped"),
-)
+@of_dropped_units
 def nan_and_inf(s: Subject) -> Result:
     units = s.distinct(s.main())[0].size
     calls = ceil(log(s.level) / (units * log1p(-s.p)))  # so many that some are dropped

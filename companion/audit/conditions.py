@@ -10,7 +10,12 @@ import numpy as np
 
 from companion.audit.adapters import Array
 from companion.audit.chance import mean_p, two_sided
-from companion.audit.runner import Checks, NotApplicableError, Result, by_kind, not_for
+from companion.audit.runner import (
+    Checks,
+    NotApplicableError,
+    Result,
+    of_dropped_units,
+)
 from companion.audit.subject import Subject
 
 from scipy import stats  # isort: skip
@@ -42,11 +47,7 @@ CHECKS = Checks()
     "Views, gradients on or off, other calls before, other batches and values change nothing.",
     "DR113",
 )
-@by_kind(
-    noise=not_for("no unit is dropped"),
-    alpha=not_for("a dropped unit is no 0"),
-    weights=not_for("weights are dropped"),
-)
+@of_dropped_units
 def same_in_every_condition(s: Subject) -> Result:
     if not s.has_batch:
         raise NotApplicableError("the input has no batch axis")

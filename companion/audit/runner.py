@@ -89,6 +89,13 @@ def by_kind(
     return choose
 
 
+of_dropped_units = by_kind(
+    noise=not_for("no unit is dropped"),
+    alpha=not_for("a dropped unit is no 0"),
+    weights=not_for("weights are dropped"),
+)
+
+
 class LateError(BaseException):
     """The time is up; no candidate that catches every Exception catches this one."""
 

@@ -13,7 +13,14 @@ from companion.audit.chance import (
     two_sided,
 )
 from companion.audit.kinds import named_selection
-from companion.audit.runner import Checks, NotApplicableError, Result, by_kind, not_for
+from companion.audit.runner import (
+    Checks,
+    NotApplicableError,
+    Result,
+    by_kind,
+    not_for,
+    of_dropped_units,
+)
 from companion.audit.subject import Draws, Subject, rounding
 
 from scipy import stats  # isort: skip
@@ -283,11 +290,7 @@ def _chance_of_mean(s: Subject, draws: Draws, factor: float, dtype: str) -> floa
     "DR207",
     edge=True,
 )
-@by_kind(
-    noise=not_for("no unit is dropped"),
-    alpha=not_for("a dropped unit is no 0"),
-    weights=not_for("weights are dropped"),
-)
+@of_dropped_units
 def half_precision(s: Subject) -> Result:
     settings = s.half_settings()
     if not settings or settings[0][1] == s.dtype:
