@@ -250,6 +250,21 @@ def test_a_rate_that_was_not_given_is_the_layers_own(layer, rate):
     assert layer.state_dict() == before
 
 
+def test_a_rate_that_is_taken_the_wrong_way_round_is_set_all_the_same():
+    class Upside(nn.Module):
+        def __init__(self, p=0.5):
+            super().__init__()
+            self.p = p
+
+        def forward(self, x):
+            return F.dropout(x, 1 - self.p, self.training)
+
+    for candidate in (Upside, Upside(0.5)):
+        found = verdict(checked(candidate, "drop rate"), "drop rate")
+        assert found.measured.startswith("0.90")
+        assert "drop rate" in failed(audit(candidate))
+
+
 def test_a_rate_that_is_shown_and_not_kept_is_a_failure():
     assert "drop rate" in failed(audit(Deaf(0.3, shown=0.5)))
     assert verdict(audit(Sealed(0.3)), "drop rate").verdict == "note"

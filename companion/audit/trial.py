@@ -228,7 +228,7 @@ def _estimated(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> float:
 def _obeys(adapter: Adapter, shape: tuple[int, ...], dtype: str) -> bool:
     """Return True if another p changes how much is dropped."""
     low, high = (_dropped(adapter, shape, dtype, p) for p in (0.05, 0.95))
-    return high - low > 0.3 or low == high == 0
+    return abs(high - low) > 0.3 or low == high == 0
 
 
 def _dropped(adapter: Adapter, shape: tuple[int, ...], dtype: str, p: float) -> float:
