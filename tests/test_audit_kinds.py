@@ -362,6 +362,17 @@ def test_the_dtype_of_one_mode_alone_is_a_matter_of_dtype_too():
     assert failed(audit(single)) == ["dtype and layout"]
 
 
+def test_an_error_at_rest_is_told_by_the_check_of_inference():
+    def raises_at_rest(x, p, training, rng):
+        if not training:
+            raise RuntimeError("no rest")
+        return right(x, p, training, rng)
+
+    report = audit(raises_at_rest)
+    assert report.checks[0].verdict == "pass"
+    assert verdict(report, "inference").measured == "RuntimeError: no rest"
+
+
 def test_noise_of_channels_is_compared_channel_by_channel():
     class Channels(nn.Module):
         def __init__(self, p=0.5):

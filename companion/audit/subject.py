@@ -1,6 +1,7 @@
 """An implementation under audit, with what was drawn from it for the checks to share."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from math import ceil, prod
 from typing import Any, NamedTuple
@@ -294,12 +295,13 @@ class Subject:
         return [(p, dtype) for dtype in halves for p in self.rates]
 
     def _returned(self, dtype: str) -> tuple[str, ...]:
-        """Return the dtypes that come back of one, in training and at rest."""
-        x = self.input(dtype)
-        return tuple(
-            self.adapter.dtype(self.adapter(x, self.p, training))
-            for training in self.modes
-        )
+        """Return the dtypes that come back of one, in training and, if it can be, at rest."""
+        found = [self.adapter.dtype(self.adapter(self.input(dtype), self.p))]
+        if self.adapter.has_inference:
+            with suppress(Exception):  # which the check of inference tells
+                y = self.adapter(self.input(dtype), self.p, training=False)
+                found.append(self.adapter.dtype(y))
+        return tuple(found)
 
     def tolerance(self, dtype: str | None = None) -> float:
         """Return the relative error that rounding may add up to, in the dtypes that come back."""

@@ -141,7 +141,6 @@ init, layer = stax.Dropout(0.3)
 y = layer((), jnp.ones(100_000), rng=jax.random.key(0))
 print((y == 0).mean(), y.max())""",
         "jax/example_libraries/stax.py:274-275: `rate` is the probability to keep",
-        definition="its rate is the probability to keep, though neither its name nor its docs say",
     ),
     wrapped(
         "tinygrad",
