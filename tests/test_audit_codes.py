@@ -158,8 +158,8 @@ def pages(tmp_path_factory):
     conf += "import audit_codes\naudit_codes.PAGE = 'audit_codes'\n"
     index = "# Checks\n\n```{toctree}\naudit_codes\n```\n\n```{eval-rst}\n"
     index += "\n\n".join(tables) + "\n```\n\n" + report._repr_html_()
-    text = (
-        (BOOK / "audit_codes.md").read_text().replace("(09_audit.ipynb)", "(index.md)")
+    text = re.sub(
+        r"\(\d\d_\w+\.ipynb\)", "(index.md)", (BOOK / "audit_codes.md").read_text()
     )
     for name, written in (
         ("conf.py", conf),

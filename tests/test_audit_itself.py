@@ -158,3 +158,8 @@ def test_what_cannot_be_read_is_left_alone():
     before = dict(vars(logger))
     assert audit_model(model, X).passed
     assert vars(logger) == before
+
+
+def test_no_hook_is_left_behind_that_compilation_would_warn_of():
+    audit_model(nn.Sequential(nn.Linear(8, 8), Dropout()), X)
+    assert not nn.modules.module._has_any_global_hook()

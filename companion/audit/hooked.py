@@ -23,6 +23,9 @@ class Hooked(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
+            hooks._global_forward_hooks_with_kwargs.pop(
+                handle.id, None
+            )  # which PyTorch keeps
 
     def _leaves(self, module: nn.Module, args: Any, *rest: Any) -> Any:
         kwargs, output = rest if len(rest) == 2 else ({}, None)  # when it raised

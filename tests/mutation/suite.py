@@ -119,6 +119,7 @@ def run_pytest(copy: Path, files: Sequence[str], plugin: Any) -> int:
     options = ["-q", "-o", "addopts=", "--doctest-modules", "--rootdir", str(copy)]
     options += ["-c", "pyproject.toml", "-p", "no:cacheprovider", "--no-header"]
     options += ["-p", "no:xdist", "-p", "no:nbval", "-p", "no:randomly", "--tb=line"]
+    options += ["-p", "no:dropout_audit"]  # the copy loads its own
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
