@@ -161,7 +161,7 @@ def test_what_is_given_reaches_the_audit_and_nothing_else_does(monkeypatch):
         asked.append((name, settings))
         return AuditReport(name), None
 
-    monkeypatch.setattr("companion.audit.__main__.audit_apart", audit_apart)
+    monkeypatch.setattr(sys.modules[main.__module__], "audit_apart", audit_apart)
     assert main(["m:f"]) == 0
     given = "m:f --p 0.1 --shape 4,8,6,6 --batch-axis 1 --dtypes float32,float16 --kind channels"
     given += (
